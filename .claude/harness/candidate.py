@@ -1,0 +1,218 @@
+"""The candidate's side of the trust boundary: only here runs a line of train.py.
+
+`breed` is the parent of all candidates. It loads libraries and forks; it never runs
+train.py, never holds data and never fits (a fork after an OpenMP fit may hang). A
+candidate gets one job: rows and labels to fit, held-out rows without their labels.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import linecache
+import os
+import pickle
+import random
+import resource
+import signal
+import socket
+import struct
+import sys
+import tempfile
+import traceback
+import types
+from pathlib import Path
+
+SYSTEM = "/usr /lib /lib64 /etc /sys /System /Library /proc/cpuinfo /proc/meminfo"
+DEVICES = "/dev/null /dev/zero /dev/urandom"
+CHANGES = "remove rename rmdir mkdir link symlink truncate chmod chown utime"
+NEVER = (
+    "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.killpg pty.spawn "
+    "subprocess.Popen socket.connect socket.bind socket.sendto socket.sendmsg"
+)
+
+
+# ------------------------------------------------------ the parent of candidates
+def breed(modules):
+    """Load modules, then fork a candidate a request until the socket on fd 0 closes."""
+    adopt_orphans()
+    for name in ["numpy", "pandas", *modules]:
+        with contextlib.suppress(ImportError, OSError):  # the candidate will say it
+            importlib.import_module(name)
+    gc.freeze()
+    control, groups = socket.socket(fileno=os.dup(0)), []
+    while fds := socket.recv_fds(control, 1, 2)[1]:
+        groups.append(os.fork())
+        if groups[-1] == 0:
+            control.close()
+            run_candidate(*fds)
+        for fd in fds:
+            os.close(fd)
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    kill_orphans()
+
+
+def adopt_orphans():
+    """Become the parent of whatever flees from a candidate's group (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+
+
+def kill_orphans():
+    """Kill all children, and theirs as they become ours, until none is left (Linux)."""
+    tasks = Path("/proc/self/task")
+    while pids := " ".join(t.read_text() for t in tasks.glob("*/children")).split():
+        for pid in map(int, pids):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+# ------------------------------------------------------------------ a candidate
+def run_candidate(link, output):
+    """Read one job from link, answer `=` + float64 bytes or `!` + reason, and end."""
+    try:
+        os.setsid()  # leads a process group of its own, which it can't leave
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        answer = socket.socket(fileno=link)
+        with answer.makefile("rb") as pipe:
+            folder, memory, file_bytes, *job = pickle.load(pipe)
+        limit_resources(memory, file_bytes)
+        raise_fence(folder)
+        try:
+            said = b"=" + predict(*job).tobytes()
+        except BaseException as error:  # SystemExit and KeyboardInterrupt crash it too
+            traceback.print_exc()
+            reason = traceback.format_exception_only(error)[-1][:300]
+            said = b"!" + reason.encode(errors="replace")
+        answer.sendall(said)
+    finally:
+        os._exit(0)  # no atexit, no waiting for threads
+
+
+def predict(seed, source, X_fit, y_fit, X_held):
+    """Threshold, then scores of the held-out rows: float64 (1 + n_held,)."""
+    import numpy as np
+
+    np.random.seed(seed)
+    random.seed(seed)
+    train = sys.modules["train"] = types.ModuleType("train")
+    lines = source.decode(errors="replace").splitlines(keepends=True)
+    linecache.cache["train.py"] = (len(source), None, lines, "train.py")
+    exec(compile(source, "train.py", "exec"), train.__dict__)
+    Z_fit = apply(train.feature_fn, X_fit)
+    model = train.build_pipeline()
+    model.fit(Z_fit, y_fit)
+    threshold, scores = score_rows(model, apply(train.feature_fn, X_held))
+    return np.concatenate([[threshold], scores])
+
+
+def apply(feature_fn, X):
+    """feature_fn(X); ValueError unless every row is kept in its place."""
+    import numpy as np
+
+    Z = feature_fn(X.copy())
+    if np.shape(Z)[:1] != (len(X),):
+        raise ValueError(f"feature_fn: {len(X)} rows in, shape {np.shape(Z)} out")
+    if isinstance(Z, type(X)) and not Z.index.equals(X.index):
+        raise ValueError("feature_fn moved rows: keep their order and their index")
+    return Z
+
+
+def score_rows(model, Z):
+    """The threshold between the classes, and the scores (n,): higher means class 1."""
+    import numpy as np
+
+    n, positive = np.shape(Z)[0], list(getattr(model, "classes_", (0, 1))).index(1)
+    if hasattr(model, "predict_proba"):
+        scores = np.asarray(model.predict_proba(Z), dtype=np.float64)
+        if scores.shape != (n, 2):
+            raise ValueError(f"predict_proba: shape {scores.shape}, not ({n}, 2)")
+        return 0.5, scores[:, positive]
+    scores = np.asarray(model.decision_function(Z), dtype=np.float64)
+    if scores.shape != (n,):
+        raise ValueError(f"decision_function: shape {scores.shape}, not ({n},)")
+    return 0.0, scores if positive == 1 else -scores
+
+
+# --------------------------------------------------------- the fence around it
+def limit_resources(memory, file_bytes):
+    """No core dumps, `memory` bytes of data (Linux), files of at most file_bytes."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+
+
+def raise_fence(folder):
+    """From here on: read Python and the system, write in folder, start nothing."""
+    os.chdir(folder)
+    os.environ.update(HOME=folder, TMPDIR=folder)
+    tempfile.tempdir = None
+    folder = os.path.realpath(folder)
+    python = [sys.prefix, sys.base_prefix, f"/proc/{os.getpid()}"]
+    paths = [*python, *SYSTEM.split(), *DEVICES.split()]
+    readable = [os.path.realpath(path) for path in paths]
+    if landlock_version():
+        landlock(readable, folder)
+    sys.addaudithook(audit_hook([*readable, folder], [folder, os.devnull]))
+
+
+def audit_hook(readable, writable):
+    """A hook for PEP 578's events that fences what Python code can touch."""
+    writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    changes = {f"os.{name}" for name in CHANGES.split()}
+    never = set(NEVER.split())
+
+    def allow(path, roots):
+        real = os.path.realpath(os.fsdecode(path))
+        if not any(real == root or real.startswith(root + os.sep) for root in roots):
+            raise PermissionError(f"train.py may not touch {real}")
+
+    def hook(event, args):
+        if event == "open" and isinstance(args[0], str | bytes):
+            allow(args[0], writable if args[2] & writing else readable)
+        elif event in changes:
+            for path in args[:2]:
+                if isinstance(path, str | bytes):
+                    allow(path, writable)
+        elif event in never or (event == "os.kill" and args[0] != os.getpid()):
+            raise PermissionError(f"train.py may not use {event}")
+
+    return hook
+
+
+def landlock_version():
+    """The version of the kernel's Landlock; 0 where there is none."""
+    if sys.platform != "linux":
+        return 0
+    return max(0, ctypes.CDLL(None).syscall(444, None, 0, 1))
+
+
+def landlock(readable, folder):
+    """The same fence in the kernel, for native code too (Linux 5.13 and later).
+
+    Numbers as in the kernel's documentation, userspace-api/landlock. No rule allows
+    exec, TCP, signals or sockets to processes outside: those are all refused.
+    """
+    version, libc = landlock_version(), ctypes.CDLL(None, use_errno=True)
+    every = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
+    read, on_file = 0b1100, every & 0b100_0000_0000_0110  # read, write, truncate
+    handled = struct.pack("QQQ", every, 3 * (version > 3), 3 * (version > 5))
+    ruleset = libc.syscall(444, handled, len(handled), 0)
+    rules = [*((path, read) for path in readable), (folder, every), (os.devnull, every)]
+    for path, rights in rules:
+        if os.path.exists(path):
+            beneath = os.open(path, os.O_PATH)
+            rights &= every if os.path.isdir(path) else on_file
+            libc.syscall(445, ruleset, 1, struct.pack("=Qi", rights, beneath), 0)
+            os.close(beneath)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.syscall(446, ruleset, 0):
+        raise OSError(ctypes.get_errno(), "Landlock did not take the fence")
+    os.close(ruleset)
+
+
+if __name__ == "__main__":
+    breed(sys.argv[1:])

@@ -1,0 +1,250 @@
+"""The frozen harness: data, split, cross-validation, budget, scoring.
+
+    uv run prepare.py            make sure of the data and check the harness
+    uv run prepare.py evaluate   score train.py
+    uv run prepare.py log        append HEAD's row to results.tsv: kept or discarded
+    uv run prepare.py state      where the run stands and what comes next
+
+This process has the labels, the clock and the metrics, and never runs a line of
+train.py: fresh processes do, which have none of them (.claude/harness/).
+"""
+
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    sys.path.pop(0)  # a numpy.py dropped beside this file must never be imported
+
+import argparse
+import ast
+import hashlib
+import io
+import os
+import signal
+import time
+import urllib.request
+from pathlib import Path
+
+START = time.monotonic()  # the clock of the budget runs from here
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / ".claude" / "harness"))
+sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
+
+from candidate import landlock_version
+from ratchet import (
+    BLOCK,
+    HARNESS_FAULT,
+    Refused,
+    check_frozen_files,
+    commit_of_train,
+    log,
+    state,
+)
+from supervisor import Crash, ask_all, breeder, n_cores, one_line, syntax_nodes
+
+sys.pycache_prefix = None
+
+# ---------------------------------------------------------------- constants
+DATA = HERE / "data" / "heart.csv"
+DATA_SHA256 = "c62392cce6a715ef063ff42c1557df0675df2d8612e272abed377932e8e475c7"
+TARGET = "num"  # column of the CSV; the positive class is TARGET > 0
+TEST_SIZE = 0.20  # of the rows: the test part, which only the audit sees
+N_SPLITS = 5  # folds of the cross-validation on the train part
+SEED = 42  # of the split, of the folds, and of numpy and random in candidates
+BUDGET_S = 180  # seconds of wall clock, from start to last score
+SOURCE_BYTES = 100_000  # a longer train.py is not read
+
+RAW_URL = (
+    "https://archive.ics.uci.edu/ml/machine-learning-databases/"
+    "heart-disease/processed.cleveland.data"
+)
+RAW_SHA256 = "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8"
+COLUMNS = "age sex cp trestbps chol fbs restecg thalach exang oldpeak slope ca thal num"
+
+TRAIN = HERE / "train.py"
+JOBS = [f"fold {k + 1}" for k in range(N_SPLITS)] + ["test"]
+PROBE = """
+from sklearn.dummy import DummyClassifier as build_pipeline
+
+def feature_fn(X):
+    try:
+        open({data!r})
+    except PermissionError:
+        return X
+    raise RuntimeError("the fence is down: a candidate can read {data}")
+"""
+
+
+# --------------------------------------------------------------------- data
+def fetch_data():
+    """Make DATA from the UCI archive's file if it is gone; Refused if that fails."""
+    if DATA.exists():
+        return
+    cure = f"git restore data/{DATA.name}"
+    try:
+        with urllib.request.urlopen(RAW_URL, timeout=30) as reply:
+            raw = reply.read()
+    except OSError as error:
+        raise Refused(f"no {DATA}, no download ({error}): {cure}") from None
+    if hashlib.sha256(raw).hexdigest() != RAW_SHA256:
+        raise Refused(f"{RAW_URL} is not the file it was: {cure}")
+    part = DATA.with_suffix(f".{os.getpid()}.part")
+    part.write_bytes(convert(raw))
+    part.replace(DATA)
+
+
+def convert(raw):
+    """The CSV of UCI's processed.cleveland.data, both bytes; `?` becomes empty."""
+    rows = [line.split(",") for line in raw.decode().split()]
+    cells = [["" if c == "?" else f"{float(c):g}" for c in row] for row in rows]
+    return "".join(",".join(r) + "\n" for r in [COLUMNS.split(), *cells]).encode()
+
+
+def load_data():
+    """X, a frame of all rows, missing values NaN, and y, 0/1 (n_rows,)."""
+    import pandas as pd
+
+    content = DATA.read_bytes() if DATA.exists() else b""
+    if (found := hashlib.sha256(content).hexdigest()) != DATA_SHA256:
+        state = f"damaged (SHA-256 {found:.8}…)" if content else "missing"
+        raise Refused(f"{DATA} is {state}: git restore data/{DATA.name}")
+    frame = pd.read_csv(io.BytesIO(content))
+    return frame.drop(columns=TARGET), (frame[TARGET] > 0).to_numpy(dtype=int)
+
+
+def split(y):
+    """Pairs (fit rows, held-out rows): N_SPLITS folds of the train part, then the test.
+
+    The folds partition the train part; the last pair is (train part, test part).
+    """
+    import numpy as np
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+
+    train, test = train_test_split(
+        np.arange(len(y)), test_size=TEST_SIZE, stratify=y, random_state=SEED
+    )
+    cv = StratifiedKFold(N_SPLITS, shuffle=True, random_state=SEED)
+    folds = [(train[fit], train[held]) for fit, held in cv.split(train, y[train])]
+    return [*folds, (train, test)]
+
+
+# --------------------------------------------------------------- evaluation
+def score(source):
+    """val_auc, test_auc and test_acc of a train.py (bytes); Crash if it has none."""
+    if len(source) > SOURCE_BYTES:
+        raise Crash(f"train.py has {len(source)} bytes, more than {SOURCE_BYTES}")
+    with breeder([source], len(JOBS), SEED) as control:  # it loads while we load
+        from sklearn.metrics import accuracy_score, roc_auc_score
+
+        X, y = load_data()
+        pairs, aucs, accuracies = split(y), {}, {}
+
+        def tell(i, answer):
+            labels = y[pairs[i][1]]
+            aucs[i] = roc_auc_score(labels, answer[1:])
+            accuracies[i] = accuracy_score(labels, answer[1:] > answer[0])
+            said = "done" if i == N_SPLITS else f"auc {aucs[i]:.4f}"
+            print(f"{JOBS[i]}: {said} ({seconds():.1f} s)", file=sys.stderr, flush=True)
+
+        jobs = [(JOBS[i], source, *pair) for i, pair in enumerate(pairs)]
+        ask_all(control, jobs, X, y, SEED, START + BUDGET_S, tell)
+    val_auc = sum(aucs[i] for i in range(N_SPLITS)) / N_SPLITS
+    test_auc, test_acc = aucs[N_SPLITS], accuracies[N_SPLITS]
+    return {"val_auc": val_auc, "test_auc": test_auc, "test_acc": test_acc}
+
+
+def seconds():
+    """Seconds since the harness started."""
+    return time.monotonic() - START
+
+
+def evaluate():
+    """Print the block of train.py, whatever happens; True if its status is ok."""
+    block = dict.fromkeys(BLOCK, "")
+    try:
+        source = TRAIN.read_bytes() if TRAIN.exists() else b""
+        block["hypothesis"] = hypothesis(source)
+        block["commit"] = commit_of_train()
+        check_frozen_files()
+        block |= {key: f"{value:.6f}" for key, value in score(source).items()}
+        block["status"] = "ok"
+    except Crash as crash:
+        block["status"] = f"crashed ({crash})"
+    except Refused as refused:
+        block["status"] = f"{HARNESS_FAULT}{refused})"
+    except KeyboardInterrupt:
+        block["status"] = f"{HARNESS_FAULT}interrupted)"
+    block["wall_time_s"] = f"{seconds():.2f}"
+    lines = [f"{key}: {value}".rstrip() for key, value in block.items()]
+    print("\n".join(lines), flush=True)
+    return block["status"] == "ok"
+
+
+def hypothesis(source):
+    """The string that train.py gives to HYPOTHESIS, found without running it."""
+    for node in syntax_nodes(source):
+        match node:
+            case ast.Assign([ast.Name("HYPOTHESIS")], ast.Constant(str(text))):
+                return one_line(text)
+    return "(no HYPOTHESIS in train.py)"
+
+
+# ------------------------------------------------------------------ the check
+def check():
+    """Make sure of the data and the harness, a line each; True if all is ok."""
+    fetch_data()
+    X, y = load_data()
+    *folds, (train, test) = split(y)
+    held = [row for fold in folds for row in fold[1]]
+    whole = sorted([*held, *test]) == list(range(len(y)))
+    processes, fence = min(n_cores(), len(JOBS)), "Python"
+    if landlock_version():
+        fence = "the kernel (Landlock) and Python"
+    try:
+        chance = score(PROBE.format(data=str(DATA)).encode())
+        by_chance = f"val_auc {chance['val_auc']}, test_auc {chance['test_auc']}"
+    except Crash as crash:
+        by_chance = str(crash)
+    even = by_chance == "val_auc 0.5, test_auc 0.5"
+    shape, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
+    for ok, line in [
+        (True, f"data: {shape}, {missing} missing values, SHA-256 as recorded"),
+        (0 < y.mean() < 1, f"classes: {y.sum()} of {len(y)} positive"),
+        (
+            whole,
+            f"split: {len(train)} train rows in {N_SPLITS} folds, {len(test)} test",
+        ),
+        (
+            BUDGET_S > 0,
+            f"budget: {BUDGET_S} s a run, {processes} processes side by side",
+        ),
+        (even, f"fence: kept by {fence}; an uninformative model has {by_chance}"),
+    ]:
+        print("ok  " if ok else "FAIL", line)
+    return even and whole
+
+
+# --------------------------------------------------------------------- main
+def main():
+    """Run the command; exit status 0 done, 1 crashed, 2 usage, 3 refused."""
+    commands = {"check": check, "evaluate": evaluate, "log": log, "state": state}
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", nargs="?", default="check", choices=commands)
+    command = commands[parser.parse_args().command]
+    for terminated in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(terminated, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")
+    try:
+        return 0 if command() else 1
+    except Refused as refused:
+        print(f"refused: {refused}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
