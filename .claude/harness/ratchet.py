@@ -195,8 +195,8 @@ def read_block(head):
     lines = re.findall(rf"^({'|'.join(BLOCK)}):(.*)$", text, re.MULTILINE)
     block = dict.fromkeys(BLOCK, "") | {key: value.strip() for key, value in lines}
     if block["commit"] != head:
-        of = block["commit"] or "no commit"
-        raise Refused(f"run.log is of {of:.17}, not of HEAD {head:.7}: {EVALUATE}")
+        of = block["commit"][:7] + block["commit"][40:] or "no commit"
+        raise Refused(f"run.log is of {of}, not of HEAD {head:.7}: {EVALUATE}")
     if not block["status"] or block["status"].startswith(HARNESS_FAULT):
         raise Refused(f"run.log has no measurement ({block['status']}): {EVALUATE}")
     return block
@@ -213,8 +213,9 @@ def verdict(block, bar):
 
 def describe(block):
     """The hypothesis, and the reason of a crash, without what could break a row."""
-    reason = "" if block["status"] == "ok" else f" [{block['status']}]"
-    return " ".join(f"{block['hypothesis']}{reason}".split())
+    reason = block["status"].removeprefix("crashed (").removesuffix(")")
+    words = block["hypothesis"].split()
+    return " ".join(words if reason == "ok" else [*words, f"[{reason}]"])
 
 
 def report(number, row, bar):

@@ -1,0 +1,91 @@
+"""A project for each test: a real copy of this repository, in a git of its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = [".claude", "data", "prepare.py", "train.py", "program.md", "pyproject.toml"]
+SHIPPED += ["uv.lock", ".gitignore", ".gitattributes"]
+IDENTITY = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in [("NAME", "Ada"), ("EMAIL", "ada@example.org")]
+}
+
+
+class Project:
+    """A copy of the repository, committed on branch `trunk`, and ways to use it."""
+
+    def __init__(self, path, budget_s=None):
+        self.path = path
+        path.mkdir()
+        for name in SHIPPED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, path / name)
+        if budget_s is not None:
+            harness = (path / "prepare.py").read_text()
+            short = harness.replace("BUDGET_S = 180 ", f"BUDGET_S = {budget_s} ")
+            assert short != harness, "prepare.py has no `BUDGET_S = 180 `"
+            (path / "prepare.py").write_text(short)
+        self.git("init", "-q", "-b", "trunk")
+        self.git("add", "-A")
+        self.git("commit", "-qm", "template")
+
+    def git(self, *args):
+        """What git prints, stripped."""
+        command = ["git", *args]
+        environ = os.environ | IDENTITY
+        done = subprocess.run(
+            command, cwd=self.path, env=environ, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def run(self, *args, timeout=120, **options):
+        """A finished process of prepare.py with these arguments, output as text."""
+        command = [sys.executable, "prepare.py", *args]
+        return subprocess.run(
+            command,
+            cwd=self.path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            **options,
+        )
+
+    def evaluate(self, train=None, **options):
+        """Score train.py (this source, if one is given); returns (block, process)."""
+        if train is not None:
+            (self.path / "train.py").write_text(train)
+        done = self.run("evaluate", **options)
+        return block_of(done.stdout), done
+
+    def iterate(self, train, message="an idea"):
+        """One iteration as in program.md up to the log; returns the finished log."""
+        (self.path / "train.py").write_text(train)
+        self.git("commit", "-qm", message, "train.py")
+        (self.path / "run.log").write_text(self.run("evaluate").stdout)
+        return self.run("log")
+
+
+def block_of(text):
+    """The key: value lines of the harness's block."""
+    return dict(re.findall(r"^(\w+): ?(.*)$", text, re.MULTILINE))
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project with the real harness and the real data."""
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def hasty_project(tmp_path):
+    """The same with a budget of 5 s instead of 180 s."""
+    return Project(tmp_path / "project", budget_s=5)
