@@ -229,9 +229,16 @@ def check():
 
 
 # --------------------------------------------------------------------- main
+def show_state():
+    """Print two lines: where the run stands, and what comes next."""
+    summary, next_step = state()
+    print(f"{summary}\nnext: {next_step}")
+    return True
+
+
 def main():
     """Run the command; exit status 0 done, 1 crashed, 2 usage, 3 refused."""
-    commands = {"check": check, "evaluate": evaluate, "log": log, "state": state}
+    commands = {"check": check, "evaluate": evaluate, "log": log, "state": show_state}
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -232,7 +232,7 @@ def report(number, row, bar):
 
 # -------------------------------------------------------------------- state
 def state():
-    """Two lines: where the run stands, what is next. Never a word of test_auc."""
+    """Where the run stands, and what is next; never a word of test_auc."""
     branch = run_branch()
     commits, rows = run_commits(branch), read_rows()
     mine = rows_of_run(commits, rows)
@@ -241,9 +241,7 @@ def state():
     if kept:
         summary = f"{branch} · iter {len(mine) - 1} · {len(kept) - 1} kept"
         summary += f" · best {max(kept):.4f}"
-    print(summary)
-    print("next:", next_step(branch, commits[-1], rows, mine, kept))
-    return True
+    return summary, next_step(branch, commits[-1], rows, mine, kept)
 
 
 def rows_of_run(commits, rows):
@@ -260,7 +258,7 @@ def next_step(branch, base, rows, mine, kept):
     if row is None:
         return f"run: HEAD {head:.7} has no row yet"
     if row["status"] != "keep" and head != base:
-        return f"reset: HEAD {head:.7} is a {row['status']}: git reset --hard HEAD~1"
+        return f"reset: HEAD {head:.7} is a {row['status']}: git reset -q --keep HEAD~1"
     barren = len(mine) - max(
         (i for i, r in enumerate(mine, 1) if r["status"] == "keep")
     )

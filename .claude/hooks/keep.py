@@ -1,0 +1,66 @@
+"""Keeps a run on its rails: frozen files frozen after each call, the loop going on.
+
+PostToolUse: the gate lets no call through while a frozen file differs, so one that
+differs now was changed by this call: it is put back, its content saved in .git.
+Stop: the turn goes on unless the run has an exit. Exit 2 and stderr tell the agent.
+"""
+
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(HERE / ".claude" / "harness"))
+sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
+
+from ratchet import FROZEN, Refused, changed_files, git, run_branch, run_commits, state
+
+
+def put_back():
+    """Restore the frozen files that the call has changed; their names and the copy."""
+    base = run_commits(run_branch())[-1]
+    changed = changed_files(base, FROZEN)
+    if changed:
+        git_dir = Path(git("rev-parse", "--absolute-git-dir"))
+        rescue = git_dir / "autoresearch-rescued" / time.strftime("%Y%m%dT%H%M%S")
+        for name in changed:
+            if (HERE / name).is_file():
+                (rescue / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(HERE / name, rescue / name)
+        git("restore", f"--source={base}", "--worktree", "--", *changed)
+        return f"{', '.join(changed)}: frozen in a run, put back (changes: {rescue})"
+    return None
+
+
+def after_call(call):
+    """What the agent is told after a call, or None."""
+    try:
+        return put_back()
+    except Refused:
+        return None  # not on a run yet: nothing is frozen
+
+
+def at_stop(call):
+    """Why the turn may not end, or None if the run has an exit."""
+    said = call.get("last_assistant_message") or ""
+    if re.search(r"^\W*HALT: \S", said, re.MULTILINE):
+        return None
+    try:
+        summary, next_step = state()
+    except Refused as refused:
+        return f"{refused}: do the Setup of program.md, or end with HALT: and a reason."
+    if next_step.startswith("halt"):
+        return None
+    return f"The loop never ends by itself. {summary}; next: {next_step}"
+
+
+if __name__ == "__main__":
+    call = json.load(sys.stdin)
+    told = (at_stop if call["hook_event_name"] == "Stop" else after_call)(call)
+    if told:
+        print(told, file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,24 @@
+"""Says where the run stands: as the status line, and after a compaction."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(HERE / ".claude" / "harness"))
+sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
+
+from ratchet import Refused, state
+
+if __name__ == "__main__":
+    call = json.load(sys.stdin)
+    try:
+        summary, next_step = state()
+    except Refused:
+        sys.exit()  # an ordinary chat, not on a run
+    if call.get("hook_event_name") == "SessionStart":
+        print(f"The loop of program.md goes on. {summary}; next: {next_step}")
+    else:
+        cost = (call.get("cost") or {}).get("total_cost_usd") or 0
+        print(f"{summary} · ${cost:.2f}")
