@@ -4,6 +4,7 @@
     uv run prepare.py evaluate   score train.py
     uv run prepare.py log        append HEAD's row to results.tsv: kept or discarded
     uv run prepare.py state      where the run stands and what comes next
+    uv run prepare.py review     what the run was worth: [branch] [--json]
 
 This process has the labels, the clock and the metrics, and never runs a line of
 train.py: fresh processes do, which have none of them (.claude/harness/).
@@ -183,12 +184,12 @@ def evaluate():
 
 
 def hypothesis(source):
-    """The string that train.py gives to HYPOTHESIS, found without running it."""
+    """The string that train.py gives to HYPOTHESIS, without running it; or nothing."""
     for node in syntax_nodes(source):
         match node:
             case ast.Assign([ast.Name("HYPOTHESIS")], ast.Constant(str(text))):
                 return one_line(text)
-    return "(no HYPOTHESIS in train.py)"
+    return ""
 
 
 # ------------------------------------------------------------------ the check
@@ -236,14 +237,31 @@ def show_state():
     return True
 
 
+def show_review(branch, as_json):
+    """Print the review of a run; its modules load only here, a log has no need."""
+    sys.pycache_prefix = os.devnull
+    from review import review
+
+    sys.pycache_prefix = None
+    return review(sys.modules[__name__], branch, as_json)
+
+
 def main():
     """Run the command; exit status 0 done, 1 crashed, 2 usage, 3 refused."""
     commands = {"check": check, "evaluate": evaluate, "log": log, "state": show_state}
+    commands["review"] = lambda: show_review(args.branch, args.json)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", nargs="?", default="check", choices=commands)
-    command = commands[parser.parse_args().command]
+    parser.add_argument(
+        "branch", nargs="?", help="review: of this run, not the one here"
+    )
+    parser.add_argument("--json", action="store_true", help="review: as one object")
+    args = parser.parse_args()
+    if args.command != "review" and (args.branch or args.json):
+        parser.error(f"{args.command} takes no further argument")
+    command = commands[args.command]
     for terminated in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(terminated, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):

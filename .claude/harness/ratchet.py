@@ -212,9 +212,9 @@ def verdict(block, bar):
 
 
 def describe(block):
-    """The hypothesis, and the reason of a crash, without what could break a row."""
+    """The hypothesis, or else the commit's subject, and why it crashed: one line."""
     reason = block["status"].removeprefix("crashed (").removesuffix(")")
-    words = block["hypothesis"].split()
+    words = (block["hypothesis"] or git("log", "-1", "--format=%s")).split()
     return " ".join(words if reason == "ok" else [*words, f"[{reason}]"])
 
 

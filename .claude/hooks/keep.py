@@ -2,7 +2,7 @@
 
 PostToolUse: the gate lets no call through while a frozen file differs, so one that
 differs now was changed by this call: it is put back, its content saved in .git.
-Stop: the turn goes on unless the run has an exit. Exit 2 and stderr tell the agent.
+Stop: the turn goes on unless the run has an exit.
 """
 
 import json
@@ -62,5 +62,4 @@ if __name__ == "__main__":
     call = json.load(sys.stdin)
     told = (at_stop if call["hook_event_name"] == "Stop" else after_call)(call)
     if told:
-        print(told, file=sys.stderr)
-        sys.exit(2)
+        print(json.dumps({"decision": "block", "reason": told}))

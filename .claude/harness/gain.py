@@ -1,0 +1,166 @@
+"""The gain of a run against its noise: repeated cross-validation and a bootstrap.
+
+Candidates run in fenced fresh processes; here are the labels and the arithmetic.
+"""
+
+import sys
+import time
+
+from supervisor import Crash, ask_all, breeder, n_cores
+
+# ---------------------------------------------------------------- constants
+REPEATS, FOLDS = 10, 5  # of the cross-validation on the train part
+FOLD_SEED = 2003  # of its folds: fresh ones, no run has been scored on them
+BUDGET_S = 3600  # seconds of wall clock for all the fits of one model
+RESAMPLES, RESAMPLE_SEED = 2000, 1993  # of the bootstrap on the test part
+PERCENTILES = [2.5, 97.5]  # of the resamples: the ends of a 95 % interval
+PROGRESS = 10  # fits from one line of progress to the next
+TEST = ["test_auc", "test_acc"]
+
+
+def measure(harness, sources, notes):
+    """What models are worth: {name: train.py as bytes}, start alone or start and best.
+
+    Returns {"models": {name: numbers}, "gain": numbers, "test_gain": numbers}, the
+    last two None unless both ended. A crash is told in notes.
+    """
+    X, y = harness.load_data()
+    train, test = harness.split(y)[-1]
+    pairs = [*fresh_folds(train, y), (train, test)]
+    models, aucs, finals = {}, {}, {}
+    for name, source in sources.items():
+        try:
+            answers, fit_s = fit_all(name, source, X, y, pairs, harness.SEED)
+        except Crash as crash:
+            notes.append(f"{name} can't be judged: {crash}")
+            continue
+        folds = zip(pairs, answers[:-1], strict=False)
+        aucs[name] = [auc(y[held], answer[1:]) for (_, held), answer in folds]
+        models[name] = {"fit_s": fit_s} | cv_numbers(aucs[name])
+        finals[name] = answers[-1]
+    for name, numbers in on_test(y[test], finals).items():
+        models.setdefault(name, {}).update(numbers)
+    gain = None
+    if len(aucs) == 2:
+        gain = corrected_t_test(aucs["best"], aucs["start"], FOLDS)
+    return {"models": models, "gain": gain, "test_gain": models.pop("gain", None)}
+
+
+# ------------------------------------------------------- repeated cross-validation
+def fresh_folds(train, y):
+    """Pairs (fit rows, held-out rows) of the train rows, REPEATS times FOLDS."""
+    from sklearn.model_selection import RepeatedStratifiedKFold
+
+    cv = RepeatedStratifiedKFold(
+        n_splits=FOLDS, n_repeats=REPEATS, random_state=FOLD_SEED
+    )
+    return [(train[fit], train[held]) for fit, held in cv.split(train, y[train])]
+
+
+def fit_all(name, source, X, y, pairs, seed):
+    """The candidates' answers to all pairs, and seconds a fit took; Crash without."""
+    begin, answers, ends = time.monotonic(), {}, []
+
+    def tell(i, answer):
+        answers[i] = answer
+        ends.append(time.monotonic() - begin)
+        if len(ends) % PROGRESS == 0:
+            line = f"{name}: {len(ends)} of {len(pairs)} fits ({ends[-1]:.1f} s)"
+            print(line, file=sys.stderr, flush=True)
+
+    jobs = [(f"{name} fit {i + 1}", source, *pair) for i, pair in enumerate(pairs)]
+    with breeder([source], len(jobs), seed) as control:
+        ask_all(control, jobs, X, y, seed, begin + BUDGET_S, tell)
+    side_by_side = min(n_cores(), len(jobs))
+    fit_s = (ends[-1] - ends[0]) / (len(ends) - 1) * side_by_side
+    return [answers[i] for i in range(len(jobs))], fit_s
+
+
+def cv_numbers(aucs):
+    """Mean AUC, and the sd over the means of the repeats: the noise of the folds."""
+    import numpy as np
+
+    means = np.reshape(aucs, (REPEATS, FOLDS)).mean(axis=1)
+    return {"cv_auc": float(means.mean()), "cv_sd": float(means.std(ddof=1))}
+
+
+def corrected_t_test(new, old, folds):
+    """The corrected resampled t-test of Nadeau & Bengio (2003) on paired scores.
+
+    new, old: scores (repeats * folds,) of two models on the same folds. Training sets
+    overlap, so the variance of the mean is sd² (1/n + n_held/n_fit), not sd²/n.
+    """
+    import numpy as np
+    from scipy import stats
+
+    differences = np.subtract(new, old)
+    n, mean = len(differences), differences.mean()
+    error = differences.std(ddof=1) * np.sqrt(1 / n + 1 / (folds - 1))
+    if error == 0:  # the same difference on every fold
+        p = 1.0 if mean == 0 else 0.0
+    else:
+        p = 2 * stats.t.sf(abs(mean) / error, df=n - 1)
+    numbers = {"mean": mean, "standard_error": error, "df": n - 1, "p": p}
+    return {key: float(value) for key, value in numbers.items()}
+
+
+# ------------------------------------------------------------------- the test part
+def on_test(y, finals):
+    """Test AUC and accuracy with intervals: {name: numbers}, and "gain" if of two.
+
+    y: labels (n,); finals: {name: threshold and scores (1 + n,)}. The gain is best
+    minus start on the same resamples, so what they share of luck drops out.
+    """
+    values = {name: test_scores(y, final) for name, final in finals.items()}
+    draws = {name: [] for name in finals}
+    for rows in resamples(y):
+        for name, final in finals.items():
+            draws[name].append(test_scores(y[rows], final[[0, *(rows + 1)]]))
+    numbers = {name: with_intervals(values[name], draws[name]) for name in finals}
+    if len(finals) == 2:
+        pairs = [(of["best"], of["start"]) for of in (values, draws)]
+        numbers["gain"] = with_intervals(*map(minus, pairs))
+    return numbers
+
+
+def minus(pair):
+    """The first of two arrays minus the second."""
+    import numpy as np
+
+    return np.subtract(*pair)
+
+
+def resamples(y):
+    """Row numbers (n,) of RESAMPLES bootstrap samples, each class drawn for itself."""
+    import numpy as np
+
+    random = np.random.default_rng(RESAMPLE_SEED)
+    classes = [np.flatnonzero(y == label) for label in (0, 1)]
+    for _ in range(RESAMPLES):
+        yield np.concatenate([random.choice(rows, len(rows)) for rows in classes])
+
+
+def test_scores(y, final):
+    """AUC and accuracy of threshold and scores, final (1 + n,), on labels y (n,)."""
+    return auc(y, final[1:]), float(((final[1:] > final[0]) == y).mean())
+
+
+def with_intervals(values, draws):
+    """Numbers of TEST: the values (2,), and percentiles of their draws (n, 2)."""
+    import numpy as np
+
+    ends = np.percentile(draws, PERCENTILES, axis=0).T
+    numbers = {key: float(value) for key, value in zip(TEST, values, strict=True)}
+    for key, (low, high) in zip(TEST, ends, strict=True):
+        numbers[f"{key}_interval"] = [float(low), float(high)]
+    return numbers
+
+
+def auc(y, scores):
+    """Area under the ROC curve by ranks (Mann and Whitney), ties counted half."""
+    from scipy.stats import rankdata
+
+    positive = y == 1
+    n1, n0 = positive.sum(), (~positive).sum()
+    ranks = rankdata(scores)[positive].sum()
+    return float((ranks - n1 * (n1 + 1) / 2) / (n1 * n0))

@@ -1,0 +1,368 @@
+"""The review tells what a run was worth, and can be believed."""
+
+import csv
+import json
+import os
+import shutil
+import sys
+from itertools import combinations
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, Project
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from scipy import stats
+from sklearn.datasets import make_moons
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
+from sklearn.svm import SVC
+
+sys.path.insert(0, str(ROOT / ".claude" / "harness"))
+import gain
+import picture
+
+ALPHA = 0.05
+KEPT_AT = [0, 1, 2, 4, 5, 7, 8, 12, 13, 17, 20, 25, 31, 32, 40, 52, 60, 61, 90]
+KEPT_AT += [120, 150, 151, 200, 260, 299]
+
+
+# ------------------------------------------------------------- the statistics
+def test_corrected_t_test_is_the_one_of_scikit_learns_worked_example():
+    # "Statistical comparison of models using grid search", linear against rbf
+    X, y = make_moons(noise=0.352, random_state=1, n_samples=100)
+    cv = RepeatedStratifiedKFold(n_splits=10, n_repeats=10, random_state=0)
+    rbf, linear = (
+        cross_val_score(
+            SVC(kernel=kernel, random_state=0), X, y, cv=cv, scoring="roc_auc"
+        )
+        for kernel in ("rbf", "linear")
+    )
+    found = gain.corrected_t_test(rbf, linear, folds=10)
+    assert found["mean"] / found["standard_error"] == pytest.approx(0.750, abs=5e-4)
+    assert found["p"] / 2 == pytest.approx(0.227, abs=5e-4)  # theirs is one-sided
+    assert found["df"] == 99
+
+
+def test_corrected_t_test_on_hand_written_scores_agrees_with_scipy():
+    new, old = [0.9, 0.8, 0.85, 0.95, 0.7, 0.8], [0.85, 0.8, 0.8, 0.9, 0.75, 0.7]
+    t = stats.ttest_rel(new, old).statistic / np.sqrt(1 + 6 / 2)  # 3 folds twice
+    found = gain.corrected_t_test(new, old, folds=3)
+    assert found["p"] == pytest.approx(2 * stats.t(5).sf(abs(t)))
+    assert found["mean"] == pytest.approx(0.2 / 6)
+    assert found["mean"] / found["standard_error"] == pytest.approx(t)
+
+
+@pytest.mark.parametrize("shift, p", [(0.0, 1.0), (0.125, 0.0)])
+def test_the_same_difference_on_every_fold_needs_no_division_by_zero(shift, p):
+    old = np.array([0.5, 0.75, 0.25, 0.5])
+    assert gain.corrected_t_test(old + shift, old, folds=2)["p"] == p
+
+
+def test_auc_by_ranks_agrees_with_scikit_learn_ties_included():
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        y = np.array([0, 1, *random.integers(0, 2, 40)])
+        scores = random.integers(0, 9, 42) / 9
+        assert gain.auc(y, scores) == pytest.approx(roc_auc_score(y, scores))
+
+
+def test_bootstrap_interval_of_accuracy_agrees_with_the_binomial():
+    y = np.repeat([0, 1], 100)
+    final = np.concatenate([[0.5], np.where(np.arange(200) % 5, y, 1 - y)])
+    low, high = gain.on_test(y, {"start": final})["start"]["test_acc_interval"]
+    exact = stats.binom(200, 0.8).ppf([0.025, 0.975]) / 200
+    assert [low, high] == pytest.approx(list(exact), abs=0.006)
+
+
+def test_bootstrap_resamples_keep_the_classes_and_pair_the_models():
+    y = np.repeat([0, 1], [9, 4])
+    assert all(y[rows].sum() == 4 for rows in gain.resamples(y))
+    final = np.concatenate([[0.5], np.random.default_rng(1).random(13)])
+    found = gain.on_test(y, {"start": final, "best": final})
+    assert found["gain"]["test_auc_interval"] == [0, 0]
+    assert found["start"]["test_auc_interval"][0] < found["start"]["test_auc"]
+
+
+def lda_scores(X, y, fit, held):
+    """Closed-form linear discriminant: scores of the held-out rows."""
+    X_fit, y_fit = X[fit], y[fit]
+    means = [X_fit[y_fit == k].mean(axis=0) for k in (0, 1)]
+    within = np.cov((X_fit - np.array(means)[y_fit]).T)
+    return X[held] @ np.linalg.solve(within, means[1] - means[0])
+
+
+def simulated_reviews(runs, noises):
+    """The test of best against start: two noisy views of the same cause."""
+    random, found = np.random.default_rng(7), []
+    y = np.arange(242) % 2
+    folds = gain.fresh_folds(np.arange(242), y)
+    for _ in range(runs):
+        cause = 1.2 * y + random.normal(size=242)
+        shared = random.normal(size=(242, 3)) + 0.4 * y[:, None]
+        scores = []
+        for noise in noises:
+            view = cause[:, None] + noise * random.normal(size=(242, 2))
+            X = np.hstack([shared, view])
+            scores.append([gain.auc(y[h], lda_scores(X, y, f, h)) for f, h in folds])
+        found.append(gain.corrected_t_test(scores[1], scores[0], gain.FOLDS))
+    return found
+
+
+def test_equal_pipelines_are_called_different_in_about_5_percent_of_runs_at_most():
+    found = simulated_reviews(200, noises=(1.0, 1.0))
+    called = sum(numbers["p"] < ALPHA for numbers in found)
+    assert called <= 200 * ALPHA, f"{called} of 200"
+
+
+def test_a_better_pipeline_is_found():
+    found = simulated_reviews(20, noises=(5.0, 0.2))
+    called = sum(numbers["p"] < ALPHA and numbers["mean"] > 0 for numbers in found)
+    assert called >= 19, f"{called} of 20"
+
+
+def test_a_model_that_crashes_is_told_and_the_other_still_measured(monkeypatch):
+    monkeypatch.setattr(gain, "REPEATS", 2)
+    X = pd.DataFrame({"x": np.arange(60.0)})
+    y = np.arange(60) % 2
+    harness = SimpleNamespace(
+        SEED=1,
+        load_data=lambda: (X, y),
+        split=lambda y: [(np.arange(40), np.arange(40, 60))],
+    )
+    notes = []
+    start = (ROOT / "train.py").read_bytes()
+    found = gain.measure(harness, {"start": start, "best": b"1 / 0"}, notes)
+    assert found["gain"] is None and found["test_gain"] is None
+    assert set(found["models"]) == {"start"}, notes
+    assert "best can't be judged" in notes[0] and "ZeroDivisionError" in notes[0]
+
+
+# ------------------------------------------------------------------ the picture
+def test_numbers_of_25_keeps_in_300_iterations_do_not_overlap():
+    keeps = [
+        {"iteration": i, "val_auc": 0.9 + 0.03 * (1 - 0.98**i), "delta": None}
+        for i in KEPT_AT
+    ]
+    figure = Figure(figsize=picture.SIZE, dpi=picture.DPI)
+    axes = figure.add_axes(picture.PLOT)
+    axes.set(xlim=(-9, 309), ylim=(0.88, 0.94))
+    picture.place_numbers(axes, keeps, range(len(keeps)))
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    pairs = combinations(boxes, 2)
+    assert len(boxes) == 25 and not any(a.overlaps(b) for a, b in pairs)
+
+
+# --------------------------------------------------------------- whole reviews
+def start_run(path):
+    """A project on branch autoresearch/demo whose reviews fit less, to be quick."""
+    project = Project(path)
+    harness = path / ".claude" / "harness" / "gain.py"
+    quick = harness.read_text().replace(
+        "REPEATS, FOLDS = 10, 5", "REPEATS, FOLDS = 2, 5"
+    )
+    harness.write_text(
+        quick.replace(
+            "RESAMPLES, RESAMPLE_SEED = 2000", "RESAMPLES, RESAMPLE_SEED = 200"
+        )
+    )
+    project.git("commit", "-qam", "quick reviews")
+    project.git("checkout", "-qb", "autoresearch/demo")
+    return project
+
+
+def score_start(project):
+    """Score and log the commit where the run starts."""
+    (project.path / "run.log").write_text(project.run("evaluate").stdout)
+    return project.run("log")
+
+
+def undo(project):
+    """What the loop does after a discard or a crash."""
+    project.git("reset", "-q", "--hard", "HEAD~1")
+
+
+def copy_of(project, path):
+    """The same project again, to spoil."""
+    shutil.copytree(project.path, path)
+    copy = object.__new__(Project)
+    copy.path = path
+    return copy
+
+
+def edit_results(project, old, new):
+    """Replace old by new, which occurs once, in results.tsv."""
+    results = project.path / "results.tsv"
+    text = results.read_text()
+    assert text.count(old) == 1, text
+    results.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """A run with a start, a keep, a discard and a crash; don't change it."""
+    project = start_run(tmp_path_factory.mktemp("night") / "project")
+    train = (project.path / "train.py").read_text()
+    better = train.replace("max_iter=1000", "C=0.1").replace("baseline:", "C=0.1,")
+    assert "KEPT" in score_start(project).stdout
+    assert "KEPT" in project.iterate(better).stdout
+    assert "DISCARDED" in project.iterate(better.replace("C=0.1,", "again,")).stdout
+    undo(project)
+    assert "CRASHED" in project.iterate("1 / 0\n" + train).stdout
+    undo(project)
+    return project
+
+
+@pytest.fixture(scope="module")
+def reviewed(night):
+    """(state before, the review as text, as JSON, state after) of the night."""
+
+    def state():
+        commands = ["status --porcelain", "rev-parse HEAD", "reflog", "worktree list"]
+        return [night.git(*c.split()) for c in commands] + [night.git("show-ref")]
+
+    before = state()
+    return before, night.run("review"), night.run("review", "--json"), state()
+
+
+def test_a_true_record_is_told_and_exits_0(reviewed):
+    _, text, _, _ = reviewed
+    assert text.returncode == 0, text.stdout + text.stderr
+    assert (
+        "autoresearch/demo: 3 iterations in 0.0 h: 1 kept, 1 discarded, 1 crashed"
+        in (text.stdout)
+    )
+    assert "record: true, scored again alike" in text.stdout
+    assert "best: 10 of 11 fits" in text.stderr  # progress
+
+
+def test_review_changes_neither_head_nor_index_nor_work_tree(reviewed):
+    before, _, _, after = reviewed
+    assert before == after
+
+
+def test_json_says_what_the_text_says(reviewed):
+    _, text, as_json, _ = reviewed
+    found, words = json.loads(as_json.stdout), text.stdout
+    assert as_json.returncode == 0 and found["record_is_true"] is True
+    assert f"verdict: {found['verdict']}" in words
+    assert f"minus start {found['gain']['mean']:+.4f}" in words
+    assert f"p = {found['gain']['p']:.3g}" in words
+    for model in found["models"].values():
+        low, high = model["test_auc_interval"]
+        assert f"{model['test_auc']:.4f} [{low:.4f}, {high:.4f}]" in words
+    for keep in found["keeps"]:
+        assert f"{keep['commit']:.7}  {keep['val_auc']:.4f}" in words
+    assert [keep["removed"] for keep in found["keeps"]] == [None, 2]
+
+
+def test_review_counts_how_often_the_test_set_was_looked_at(reviewed):
+    _, text, as_json, _ = reviewed
+    assert "looked at 1 time by reviews" in text.stdout
+    assert json.loads(as_json.stdout)["test_looks"] == 2
+
+
+def test_start_and_best_stand_in_a_table_of_the_automl_benchmark(reviewed):
+    _, text, as_json, _ = reviewed
+    found = json.loads(as_json.stdout)
+    header, (start, best) = found["amlb"][0], csv.DictReader(found["amlb"])
+    assert header in text.stdout
+    assert (start["task"], start["constraint"], start["metric"]) == (
+        "heart",
+        "180s",
+        "auc",
+    )
+    assert float(best["result"]) == pytest.approx(
+        found["models"]["best"]["test_auc"], abs=1e-6
+    )
+    assert all(float(row["training_duration"]) > 0 for row in (start, best))
+
+
+def test_the_picture_is_drawn(reviewed, night):
+    assert "picture: progress.png" in reviewed[1].stdout
+    assert (night.path / "progress.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_falsified_rows_and_a_changed_frozen_file_are_named_and_exit_1(night, tmp_path):
+    project = copy_of(night, tmp_path / "copy")
+    _, _, best, discard, _ = (project.path / "results.tsv").read_text().splitlines()
+    auc = best.split("\t")[1]
+    edit_results(project, best, best.replace(auc, "0.910000"))
+    edit_results(project, discard, discard.replace(auc, "0.920000"))
+    with open(project.path / "program.md", "a") as file:
+        file.write("be generous\n")
+    project.git("commit", "-qam", "more freedom")
+    done = project.run("review")
+    assert done.returncode == 1
+    assert "program.md: frozen, but changed in autoresearch/demo" in done.stdout
+    assert f"{best[:7]}: val_auc is 0.910000 in its row, {auc} when scored again" in (
+        done.stdout
+    )
+    assert (
+        f"{discard[:7]}: a discard with 0.920000, above its bar 0.910000" in done.stdout
+    )
+
+
+def test_merged_run_with_damaged_line_is_reviewed_from_a_detached_head(night, tmp_path):
+    project = copy_of(night, tmp_path / "copy")
+    project.git("checkout", "-q", "trunk")
+    project.git("merge", "-q", "--no-ff", "-m", "merge", "autoresearch/demo")
+    project.git("checkout", "-q", "--detach")
+    with open(project.path / "results.tsv", "a") as file:
+        file.write("half a l")
+    done = project.run("review", "demo")
+    assert done.returncode == 0, done.stdout
+    assert "note: results.tsv: line 6 is damaged" in done.stdout
+    assert "scored again alike" in done.stdout
+
+
+def test_interrupted_run_without_a_row_for_its_start_is_reviewed(tmp_path):
+    project = start_run(tmp_path / "project")
+    train = project.path / "train.py"
+    source = train.read_text()
+    project.git("rm", "-q", "train.py")
+    project.git("commit", "-qm", "no train.py")
+    (project.path / "run.log").write_text(project.run("evaluate").stdout)
+    assert "CRASHED" in project.run("log").stdout
+    undo(project)
+    assert "KEPT" in project.iterate(source.replace("1000", "999")).stdout
+    train.write_text(source.replace("1000", "998"))
+    project.git("commit", "-qam", "not scored yet")
+    done = project.run("review")
+    assert done.returncode == 0, done.stdout
+    assert "is without a row" in done.stdout and "it was never scored" in done.stdout
+    assert "verdict: the gain is within the noise" in done.stdout
+
+
+def test_empty_run_and_crashes_only_are_told_without_matplotlib_too(tmp_path):
+    project = start_run(tmp_path / "project")
+    empty = project.run("review")
+    assert empty.returncode == 0 and "0 iterations in 0.0 h" in empty.stdout
+    assert "no rows of this run" in empty.stdout
+    project.iterate("1 / 0\n")
+    undo(project)
+    done = project.run("review")
+    assert done.returncode == 0 and "0 kept, 0 discarded, 1 crashed" in done.stdout
+    assert "no commit was kept" in done.stdout and "picture: progress" in done.stdout
+    (tmp_path / "lib").mkdir()
+    missing = "raise ModuleNotFoundError('gone', name='matplotlib')"
+    (tmp_path / "lib" / "matplotlib.py").write_text(missing)
+    done = project.run("review", env=os.environ | {"PYTHONPATH": str(tmp_path / "lib")})
+    assert done.returncode == 0
+    assert "no progress.png: matplotlib is not installed" in done.stdout
+
+
+def test_bad_input_gets_one_line_and_changes_nothing(night, tmp_path):
+    project = copy_of(night, tmp_path / "copy")
+    before = project.git("config", "--list")
+    for arguments in (["review", "nosuch"], ["review", "trunk"], ["review", "a\nb"]):
+        done = project.run(*arguments)
+        assert done.returncode == 3 and done.stdout == ""
+        assert done.stderr.count("\n") == 1
+        assert "is not a run; name one: autoresearch/demo" in done.stderr
+    project.git("checkout", "-q", "--detach")
+    assert "a detached HEAD is not a run; name one" in project.run("review").stderr
+    assert project.git("config", "--list") == before
