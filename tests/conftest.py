@@ -59,6 +59,19 @@ class Project:
             **options,
         )
 
+    def shell(self, command):
+        """What a shell command prints, `python` being this one."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environ = os.environ | {"PATH": path}
+        return subprocess.run(
+            command,
+            shell=True,
+            cwd=self.path,
+            env=environ,
+            capture_output=True,
+            text=True,
+        ).stdout
+
     def evaluate(self, train=None, **options):
         """Score train.py (this source, if one is given); returns (block, process)."""
         if train is not None:

@@ -35,7 +35,7 @@ LOG = (
     "uv run prepare.py log && tail -n 1 results.tsv | cut -f5 | grep -qv keep "
     "&& git reset -q --keep HEAD~1; uv run prepare.py state"
 )
-STATUS_LINE = "autoresearch/trial·notstarted·$0.00"  # as drawn, spaces left out
+STATUS_LINE = "trial·notstarted·$0.00"  # the end of it, as drawn, spaces left out
 C_OF = "LogisticRegression(max_iter=1000{})"
 IDEAS = {  # hypothesis: what LogisticRegression gets, and what becomes of it
     "stronger penalty": (", C=0.05", "keep"),

@@ -1,0 +1,200 @@
+"""The hooks alone: the client's JSON on stdin, real git repositories."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+LOOP = (ROOT / "program.md").read_text()
+
+
+@pytest.fixture
+def run(project):
+    """A project on the branch of a run whose baseline is logged."""
+    project.git("checkout", "-qb", "autoresearch/trial")
+    project.iterate((project.path / "train.py").read_text() + "\n# start\n")
+    return project
+
+
+def hook(project, script, event, tool="Bash", said=None, **given):
+    """What a hook answers to one call, as an object; {} if it says nothing."""
+    call = {"hook_event_name": event, "tool_name": tool, "tool_input": given}
+    command = [sys.executable, "-P", f".claude/hooks/{script}.py"]
+    done = subprocess.run(
+        command,
+        cwd=project.path,
+        input=json.dumps(call | {"last_assistant_message": said}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout or "{}")
+
+
+def gate(project, tool="Bash", **given):
+    """The gate's decision and reason on a call."""
+    answer = hook(project, "gate", "PreToolUse", tool, **given)["hookSpecificOutput"]
+    return answer["permissionDecision"], answer.get("permissionDecisionReason", "")
+
+
+def allowed(project, command):
+    return gate(project, command=command)[0] == "allow"
+
+
+# ------------------------------------------------------------------- the gate
+@pytest.mark.parametrize(
+    "command",
+    [
+        "uv run prepare.py state",
+        "cut -f2,5,6 results.tsv",
+        'git commit -qm "age squared: risk grows faster" train.py',
+        "git status --short",
+        "git diff train.py",
+        "git show 0123abc:train.py",
+        "git log --oneline -n 20",
+        "git restore train.py",
+        'grep -v "^test_" run.log | tail -c 2000',
+    ],
+)
+def test_the_gate_grants_what_the_loop_needs(project, command):
+    assert allowed(project, command)
+
+
+def test_every_command_in_program_md_is_granted(run):
+    blocks = [line.strip() for line in LOOP.splitlines() if line.startswith("   ")]
+    commands = [b for b in blocks if b.startswith(("git commit", "uv run"))]
+    assert len(commands) == 2
+    run.iterate("no python")  # a crash: now the reset is a safe one
+    for command in commands:
+        assert allowed(run, command.replace("<hypothesis>", "x > y, at last; it's it"))
+
+
+def test_the_gate_runs_commands_in_the_foreground_to_their_end(project):
+    given = {"command": "uv run prepare.py", "run_in_background": True, "timeout": 9}
+    answer = hook(project, "gate", "PreToolUse", **given)["hookSpecificOutput"]
+    assert answer["updatedInput"] == {"command": given["command"], "timeout": 300_000}
+
+
+def test_only_train_py_is_edited_and_no_score_of_the_test_is_read(project):
+    path = project.path
+    for tool, name, decision in [
+        ("Edit", "train.py", "allow"),
+        ("Write", "train.py", "allow"),
+        ("Edit", "prepare.py", "deny"),
+        ("Write", "new.py", "deny"),
+        ("Read", "prepare.py", "allow"),
+        ("Read", "data/README.md", "allow"),
+        ("Read", "results.tsv", "deny"),
+        ("Read", "run.log", "deny"),
+        ("Read", "data/heart.csv", "deny"),
+        ("Read", "../elsewhere.txt", "deny"),
+        ("NotebookEdit", "train.py", "deny"),
+        ("AskUserQuestion", "train.py", "deny"),
+    ]:
+        assert gate(project, tool, file_path=str(path / name))[0] == decision, name
+
+
+def test_a_reset_never_loses_a_commit_that_counts(run):
+    reset = "git reset -q --keep HEAD~1"
+    assert not allowed(run, reset)  # HEAD is kept
+    run.git("commit", "-qm", "unscored", "--allow-empty")
+    assert not allowed(run, reset)  # HEAD is not scored yet
+    run.git("checkout", "-q", "-b", "autoresearch/second")
+    assert not allowed(run, reset)  # HEAD is where this run began
+    run.iterate("no python")
+    assert allowed(run, reset)  # HEAD is a logged crash
+    assert not allowed(run, "git reset -q --keep HEAD~2")
+
+
+def test_a_hard_reset_never_loses_an_edit_of_the_user(run):
+    run.iterate("no python")
+    assert allowed(run, "git reset --hard HEAD~1")
+    (run.path / ".gitignore").write_text("mine\n")
+    assert not allowed(run, "git reset --hard HEAD~1")
+    assert allowed(run, "git reset --keep HEAD~1")
+
+
+def test_with_a_frozen_file_changed_all_calls_stop_and_the_edit_stays(run):
+    (run.path / "program.md").write_text("the user's own edit\n")
+    decision, reason = gate(run, command="uv run prepare.py state")
+    assert decision == "deny"
+    assert "program.md" in reason and "HALT" in reason
+    assert (run.path / "program.md").read_text() == "the user's own edit\n"
+
+
+def test_edits_of_frozen_files_can_be_committed_before_a_run_not_in_it(project):
+    commit = 'git commit -qm "steer" program.md'
+    assert allowed(project, commit)
+    project.git("checkout", "-qb", "autoresearch/trial")
+    assert not allowed(project, commit)
+
+
+def test_a_question_of_the_client_is_answered_no(project):
+    answer = hook(project, "gate", "PermissionRequest", command="git status")
+    assert answer["hookSpecificOutput"]["decision"]["behavior"] == "deny"
+
+
+def test_a_gate_that_breaks_is_an_error_not_a_grant(project):
+    command = [sys.executable, "-P", ".claude/hooks/gate.py"]
+    options = {"input": "{}", "capture_output": True, "text": True}
+    done = subprocess.run(command, cwd=project.path, **options)
+    assert done.returncode != 0
+
+
+# ------------------------------------------------------------------ the keeper
+def test_a_frozen_file_that_a_call_changed_is_put_back_and_kept_aside(run):
+    harness = run.path / "prepare.py"
+    before = harness.read_bytes()
+    harness.write_text("print('val_auc: 1')")
+    (run.path / "uv.lock").unlink()
+    run.git("update-index", "--assume-unchanged", "prepare.py")
+    told = hook(run, "keep", "PostToolUse")["reason"]
+    assert "prepare.py, uv.lock: frozen in a run, put back" in told
+    assert harness.read_bytes() == before
+    assert (run.path / "uv.lock").exists()
+    saved = list((run.path / ".git" / "autoresearch-rescued").rglob("prepare.py"))
+    assert [file.read_text() for file in saved] == ["print('val_auc: 1')"]
+
+
+def test_outside_a_run_nothing_is_put_back(project):
+    (project.path / "prepare.py").write_text("my own harness")
+    assert hook(project, "keep", "PostToolUse") == {}
+    assert (project.path / "prepare.py").read_text() == "my own harness"
+
+
+def test_the_turn_ends_only_by_an_exit(run):
+    assert "next: propose" in hook(run, "keep", "Stop", said="All done.")["reason"]
+    assert hook(run, "keep", "Stop", said="So:\nHALT: no disk left") == {}
+    (run.path / "STOP").touch()
+    assert hook(run, "keep", "Stop", said="All done.") == {}
+
+
+def test_a_score_too_good_to_be_true_ends_the_loop(run):
+    results = run.path / "results.tsv"
+    results.write_text(results.read_text().replace("0.895971", "0.990000"))
+    assert "look for leakage" in run.run("state").stdout
+    assert hook(run, "keep", "Stop", said="0.99!") == {}
+
+
+def test_the_setup_is_not_left_unfinished(project):
+    assert "Setup" in hook(project, "keep", "Stop", said="Shall I?")["reason"]
+
+
+# ------------------------------------------------------------------ the status
+def test_the_status_line_says_where_the_run_stands_and_what_it_cost(run):
+    for call, words in [
+        ({"cost": {"total_cost_usd": 1.2}}, "· best 0.8960 · $1.20"),
+        ({"hook_event_name": "SessionStart"}, "next: propose"),
+    ]:
+        command = [sys.executable, "-P", ".claude/hooks/status.py"]
+        said = subprocess.run(
+            command,
+            cwd=run.path,
+            input=json.dumps(call),
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert "autoresearch/trial · iter 0 · 0 kept" in said
+        assert words in said
