@@ -25,11 +25,25 @@ from pathlib import Path
 
 SYSTEM = "/usr /lib /lib64 /etc /sys /System /Library /proc/cpuinfo /proc/meminfo"
 DEVICES = "/dev/null /dev/zero /dev/urandom"
-CHANGES = "remove rename rmdir mkdir link symlink truncate chmod chown utime"
+PROCESS = "status stat statm maps cgroup mountinfo"  # in /proc/<own pid>
+CHANGES = "remove rename rmdir mkdir link symlink truncate chmod chown utime setxattr"
 NEVER = (
     "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.killpg pty.spawn "
-    "subprocess.Popen socket.connect socket.bind socket.sendto socket.sendmsg"
+    "subprocess.Popen socket.__new__ fcntl.flock fcntl.lockf resource.prlimit"
 )
+
+# System calls that Landlock leaves open, by number (machine: seccomp's name for it):
+# changes of modes, owners, times and attributes; priorities; System V and POSIX
+# message queues, semaphores and shared memory; sockets; other processes' memory;
+# keys, mounts, namespaces, io_uring; prlimit on other processes. From asm/unistd.h.
+MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+FORBIDDEN = {
+    "x86_64": "90 91 92 93 94 132 188 189 190 235 260 261 268 280 452 "
+    "141 251 29 64 68 240 41 73 101 310 311 248 249 250 165 272 308 321 425",
+    "aarch64": "5 6 7 52 53 54 55 88 452 "
+    "140 30 194 190 186 180 198 32 117 270 271 217 218 219 40 97 268 280 425",
+}
+PRLIMIT = {"x86_64": 302, "aarch64": 261}
 
 
 # ------------------------------------------------------ the parent of candidates
@@ -151,10 +165,13 @@ def score_rows(model, Z):
 
 # --------------------------------------------------------- the fence around it
 def limit_resources(memory, file_bytes):
-    """No core dumps, `memory` bytes of data (Linux), files of at most file_bytes."""
+    """No core dumps, files of file_bytes, growth by `memory` bytes (Linux) at most."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def raise_fence(folder):
@@ -163,11 +180,12 @@ def raise_fence(folder):
     os.environ.update(HOME=folder, TMPDIR=folder)
     tempfile.tempdir = None
     folder = os.path.realpath(folder)
-    python = [sys.prefix, sys.base_prefix, f"/proc/{os.getpid()}"]
-    paths = [*python, *SYSTEM.split(), *DEVICES.split()]
+    own = [f"/proc/{os.getpid()}/{name}" for name in PROCESS.split()]
+    paths = [sys.prefix, sys.base_prefix, *own, *SYSTEM.split(), *DEVICES.split()]
     readable = [os.path.realpath(path) for path in paths]
     if landlock_version():
         landlock(readable, folder)
+        seccomp(os.uname().machine)
     sys.addaudithook(audit_hook([*readable, folder], [folder, os.devnull]))
 
 
@@ -187,6 +205,8 @@ def audit_hook(readable, writable):
             allow(args[0], writable if args[2] & writing else readable)
         elif event in changes:
             for path in args[:2]:
+                if isinstance(path, int) and path >= 0:  # a file descriptor
+                    path = f"/proc/self/fd/{path}"
                 if isinstance(path, str | bytes):
                     allow(path, writable)
         elif event in never or (event == "os.kill" and args[0] != os.getpid()):
@@ -223,6 +243,28 @@ def landlock(readable, folder):
     if libc.prctl(38, 1, 0, 0, 0) or libc.syscall(446, ruleset, 0):
         raise OSError(ctypes.get_errno(), "Landlock did not take the fence")
     os.close(ruleset)
+
+
+def seccomp(machine):
+    """Refuse the FORBIDDEN system calls with EPERM (Linux on x86_64 and aarch64).
+
+    A BPF program as in the kernel's userspace-api/seccomp_filter documentation.
+    """
+    if machine not in MACHINES:
+        return
+    load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06
+    refuse, grant = (give, 0, 0, 0x50001), (give, 0, 0, 0x7FFF0000)
+    program = [(load, 0, 0, 4), (equal, 1, 0, MACHINES[machine]), refuse]
+    program += [(load, 0, 0, 0), (at_least, 0, 1, 1 << 30), refuse]
+    for number in FORBIDDEN[machine].split():
+        program += [(equal, 0, 1, int(number)), refuse]
+    program += [(equal, 0, 3, PRLIMIT[machine]), (load, 0, 0, 16), (equal, 1, 0, 0)]
+    program += [refuse, grant]
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    buffer, libc = ctypes.create_string_buffer(code), ctypes.CDLL(None, use_errno=True)
+    pointer = struct.pack("HP", len(program), ctypes.addressof(buffer))
+    if libc.prctl(22, 2, pointer, 0, 0):
+        raise OSError(ctypes.get_errno(), "seccomp did not take the fence")
 
 
 if __name__ == "__main__":

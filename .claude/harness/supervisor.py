@@ -9,6 +9,7 @@ import contextlib
 import os
 import pickle
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -72,8 +73,10 @@ def libraries(source):
     """Modules of LIBRARIES that train.py imports: safe to load before the fork."""
     nodes = syntax_nodes(source)
     names = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
-    names += [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
-    return {name for name in names if name.split(".")[0] in LIBRARIES}
+    froms = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
+    names += [f"{n.module}.{a.name}" for n in froms for a in n.names]
+    parts = [name.split(".")[:2] for name in names]  # deeper ones may be scripts
+    return {".".join(part) for part in parts if part[0] in LIBRARIES}
 
 
 def syntax_nodes(source):
@@ -110,15 +113,16 @@ def ask_all(control, jobs, X, y, seed, deadline, tell):
         return ask(control, name, job, 1 + len(held), deadline)
 
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        temporary_folder() as folder,
         ThreadPoolExecutor(n_processes) as pool,
     ):
         pending = {pool.submit(ask_one, *job): i for i, job in enumerate(jobs)}
         try:
             while pending:
-                for future in wait(pending, 1, FIRST_COMPLETED).done:
+                done = wait(pending, 1, FIRST_COMPLETED).done
+                for future in done:
                     tell(pending.pop(future), future.result())
-                if disk_bytes(folder) > DISK_BYTES:
+                if not done and disk_is_short(folder):
                     raise Crash(f"over {DISK_BYTES >> 20} MiB of temporary files")
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -176,14 +180,27 @@ def converse(link, output, job, size, deadline):
     return said[:size], printed
 
 
-def disk_bytes(folder):
-    """Bytes of all files below folder."""
-    total = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                total += os.lstat(os.path.join(parent, name)).st_size
-    return total
+def disk_is_short(folder):
+    """Whether the files below folder are too many or too large, or the disk is full."""
+    if shutil.disk_usage(folder).free < DISK_BYTES:
+        return True
+    command = ["du", "-sk", folder]  # unlike Python's walk, it can't be outdone
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1)
+    except subprocess.TimeoutExpired:
+        return True
+    return int(done.stdout.split()[0]) * 1024 > DISK_BYTES
+
+
+@contextlib.contextmanager
+def temporary_folder():
+    """A folder that is removed in the end, however deep and locked it has become."""
+    folder = tempfile.mkdtemp(prefix="autoresearch-")
+    try:
+        yield folder
+    finally:
+        for command in (["chmod", "-R", "u+rwx", folder], ["rm", "-rf", folder]):
+            subprocess.run(command, stderr=subprocess.DEVNULL)
 
 
 # ------------------------------------------------------------------ the words
