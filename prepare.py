@@ -28,10 +28,10 @@ from pathlib import Path
 START = time.monotonic()  # the clock of the budget runs from here
 gc.disable()  # a run is short, and a tenth of it would go into collections
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE / ".claude" / "harness"))
+sys.path.append(str(HERE / ".claude" / "harness"))
 sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
 
-from candidate import landlock_version
+from candidate import landlock_version, readable_system
 from ratchet import (
     BLOCK,
     HARNESS_FAULT,
@@ -162,9 +162,8 @@ def evaluate():
     """Print the block of train.py, whatever happens; True if its status is ok."""
     block = dict.fromkeys(BLOCK, "")
     try:
-        source = TRAIN.read_bytes() if TRAIN.exists() else b""
-        if len(source) > SOURCE_BYTES:
-            raise Crash(f"train.py has {len(source)} bytes, more than {SOURCE_BYTES}")
+        source = read_train()
+        check_place()
         with breeder([source], len(JOBS), SEED) as control:  # it loads meanwhile
             block["hypothesis"] = hypothesis(source)
             block["commit"] = commit_of_train()
@@ -181,6 +180,22 @@ def evaluate():
     lines = [f"{key}: {value}".rstrip() for key, value in block.items()]
     print("\n".join(lines), flush=True)
     return block["status"] == "ok"
+
+
+def read_train():
+    """train.py as bytes; Crash unless it is a regular file of a sensible size."""
+    if TRAIN.is_symlink() or not TRAIN.is_file():
+        raise Crash("train.py is missing, or no regular file")
+    if (size := TRAIN.stat().st_size) > SOURCE_BYTES:
+        raise Crash(f"train.py has {size} bytes, more than {SOURCE_BYTES}")
+    return TRAIN.read_bytes()
+
+
+def check_place():
+    """Refused if the project lies where candidates may read."""
+    for root in readable_system():
+        if HERE.is_relative_to(root):
+            raise Refused(f"candidates may read {root}: move {HERE} out of it")
 
 
 def hypothesis(source):

@@ -889,11 +889,12 @@ folder = tempfile.mkdtemp()
 open(b"\xff\n\x1b[2J", "w").close()
 os.makedirs("a/b/c")
 open("a/b/c/file", "w").close()
-for path in ("a/b/c/file", "a/b/c", "a/b", "a"): os.chmod(path, 0)
+os.mkdir("locked", 0)
 os.mkdir("sub")
 os.chdir("sub")
 os.umask(0o777)
 open("file", "w").close()
+os.mkdir("locked")
 """
 DEEP_FOLDERS = """
 for _ in range(3000):

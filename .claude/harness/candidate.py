@@ -181,12 +181,17 @@ def raise_fence(folder):
     tempfile.tempdir = None
     folder = os.path.realpath(folder)
     own = [f"/proc/{os.getpid()}/{name}" for name in PROCESS.split()]
-    paths = [sys.prefix, sys.base_prefix, *own, *SYSTEM.split(), *DEVICES.split()]
-    readable = [os.path.realpath(path) for path in paths]
+    readable = [*readable_system(), *own, *DEVICES.split()]
     if landlock_version():
         landlock(readable, folder)
         seccomp(os.uname().machine)
     sys.addaudithook(audit_hook([*readable, folder], [folder, os.devnull]))
+
+
+def readable_system():
+    """The folders and files of Python and of the system that candidates may read."""
+    paths = [sys.prefix, sys.base_prefix, *SYSTEM.split()]
+    return [os.path.realpath(path) for path in paths]
 
 
 def audit_hook(readable, writable):

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(HERE / ".claude" / "harness"))
+sys.path.append(str(HERE / ".claude" / "harness"))
 sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
 
 from ratchet import FROZEN, Refused, changed_files, git, run_branch, run_commits, state
