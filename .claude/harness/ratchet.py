@@ -52,7 +52,8 @@ def run_branch():
     branch = git("branch", "--show-current")
     if not branch.startswith(PREFIX):
         where = f"branch {branch}" if branch else "a detached HEAD"
-        raise Refused(f"{where} is not a run: git checkout {PREFIX}<tag>")
+        cure = f"git checkout {PREFIX}<tag>, or the Setup of program.md for a new run"
+        raise Refused(f"{where} is not a run: {cure}")
     return branch
 
 
