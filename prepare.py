@@ -112,7 +112,7 @@ def load_data():
         state = f"damaged (SHA-256 {found:.8}…)" if content else "missing"
         raise Refused(f"{DATA} is {state}: git restore data/{DATA.name}")
     frame = pd.read_csv(io.BytesIO(content))
-    return frame.drop(columns=TARGET), (frame[TARGET] > 0).to_numpy(dtype=int)
+    return frame, (frame.pop(TARGET) > 0).to_numpy(dtype=int)
 
 
 def split(y):

@@ -139,10 +139,11 @@ def apply(feature_fn, X):
     """feature_fn(X); ValueError unless every row is kept in its place."""
     import numpy as np
 
-    Z = feature_fn(X.copy())
-    if np.shape(Z)[:1] != (len(X),):
-        raise ValueError(f"feature_fn: {len(X)} rows in, shape {np.shape(Z)} out")
-    if isinstance(Z, type(X)) and not Z.index.equals(X.index):
+    index, frame = X.index, type(X)
+    Z = feature_fn(X)
+    if np.shape(Z)[:1] != (len(index),):
+        raise ValueError(f"feature_fn: {len(index)} rows in, shape {np.shape(Z)} out")
+    if isinstance(Z, frame) and not Z.index.equals(index):
         raise ValueError("feature_fn moved rows: keep their order and their index")
     return Z
 
@@ -209,9 +210,9 @@ def audit_hook(readable, writable):
         if event == "open" and isinstance(args[0], str | bytes):
             allow(args[0], writable if args[2] & writing else readable)
         elif event in changes:
+            if isinstance(args[0], int):  # a file descriptor
+                allow(f"/proc/self/fd/{args[0]}", writable)
             for path in args[:2]:
-                if isinstance(path, int) and path >= 0:  # a file descriptor
-                    path = f"/proc/self/fd/{path}"
                 if isinstance(path, str | bytes):
                     allow(path, writable)
         elif event in never or (event == "os.kill" and args[0] != os.getpid()):
@@ -236,9 +237,10 @@ def landlock(readable, folder):
     version, libc = landlock_version(), ctypes.CDLL(None, use_errno=True)
     every = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
     read, on_file = 0b1100, every & 0b100_0000_0000_0110  # read, write, truncate
+    work = every & ~0b1000_0100_0001  # all but: execute, make devices
     handled = struct.pack("QQQ", every, 3 * (version > 3), 3 * (version > 5))
     ruleset = libc.syscall(444, handled, len(handled), 0)
-    rules = [*((path, read) for path in readable), (folder, every), (os.devnull, every)]
+    rules = [*((path, read) for path in readable), (folder, work), (os.devnull, work)]
     for path, rights in rules:
         if os.path.exists(path):
             beneath = os.open(path, os.O_PATH)
