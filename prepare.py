@@ -162,11 +162,11 @@ def evaluate():
     """Print the block of train.py, whatever happens; True if its status is ok."""
     block = dict.fromkeys(BLOCK, "")
     try:
+        block["commit"] = commit_of_train()
         source = read_train()
         check_place()
         with breeder([source], len(JOBS), SEED) as control:  # it loads meanwhile
             block["hypothesis"] = hypothesis(source)
-            block["commit"] = commit_of_train()
             check_frozen_files()
             block |= {key: f"{auc:.6f}" for key, auc in score(control, source).items()}
         block["status"] = "ok"

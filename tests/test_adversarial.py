@@ -107,6 +107,11 @@ def case(promise, answer, *marks, source=None, **spots):
     return pytest.param((answer, source, spots), marks=marks, id=promise)
 
 
+def variant(*args, **kwargs):
+    """A row whose promise is tested by another row already, in another way."""
+    return case(*args, pytest.mark.thorough, **kwargs)
+
+
 def crash(reason):
     """The answer `crashed (reason)`."""
     return re.compile(rf"crashed \(.*{reason}", re.DOTALL)
@@ -343,18 +348,18 @@ sticky = Sticky()
 """
 CASES += [
     case("a loop at import runs out of time", OUT_OF_TIME, at_import=FOREVER),
-    case("a loop in feature_fn", OUT_OF_TIME, in_features=FOREVER),
-    case("a loop in build_pipeline", OUT_OF_TIME, in_build=FOREVER),
-    case("a loop in predict_proba", OUT_OF_TIME, in_predict=FOREVER),
+    variant("a loop in feature_fn", OUT_OF_TIME, in_features=FOREVER),
+    variant("a loop in build_pipeline", OUT_OF_TIME, in_build=FOREVER),
+    variant("a loop in predict_proba", OUT_OF_TIME, in_predict=FOREVER),
     case("a loop that swallows every exception", OUT_OF_TIME, in_fit=SWALLOW),
     case("a loop that is deaf to signals", OUT_OF_TIME, in_fit=DEAF),
-    case("endless output", OUT_OF_TIME, in_fit=f"while True: print({FAKE!r})"),
+    variant("endless output", OUT_OF_TIME, in_fit=f"while True: print({FAKE!r})"),
     case("LightGBM with 10^9 rounds", OUT_OF_TIME, in_fit=f"import lightgbm; {ROUNDS}"),
-    case("an SVC that never converges", OUT_OF_TIME, in_fit=DIVERGE),
-    case("a big SVD", OUT_OF_TIME, in_fit="np.linalg.svd(np.ones((5000, 5000)))"),
+    variant("an SVC that never converges", OUT_OF_TIME, in_fit=DIVERGE),
+    variant("a big SVD", OUT_OF_TIME, in_fit="np.linalg.svd(np.ones((5000, 5000)))"),
     case("a process that stops itself", OUT_OF_TIME, in_fit="os.kill(os.getpid(), 19)"),
-    case("an exception whose str() never ends", OUT_OF_TIME, at_import=SLOW_STR),
-    case("ten million small files", OUT_OF_TIME, in_fit=MANY_FILES),
+    variant("an exception whose str() never ends", OUT_OF_TIME, at_import=SLOW_STR),
+    variant("ten million small files", OUT_OF_TIME, in_fit=MANY_FILES),
     case("threads and exits that never end keep nobody", SCORE, at_import=SLOW_END),
 ]
 
@@ -385,57 +390,57 @@ MANY = "raise ExceptionGroup('many', [ValueError(str(i)) for i in range(99)])"
 DOS = b"\xef\xbb\xbf" + train_py().replace("\n", "\r\n").encode()
 CASES += [
     case("a syntax error crashes", crash("SyntaxError"), source="def feature_fn(X:"),
-    case("an empty file", crash("feature_fn"), source=""),
-    case("a null byte", crash("null bytes"), source=b"x = 1\0"),
-    case("what is not UTF-8", crash("(SyntaxError|Unicode)"), source=b"x = '\xff'"),
-    case("an unknown encoding", crash("SyntaxError"), source=b"# coding: klingon\n"),
-    case("too many parentheses", crash("(Syntax|Memory)Error"), source="(" * 99_000),
-    case("too long a chain", crash("RecursionError"), source="x" + "()" * 40_000),
-    case("200 kB of source", crash("more than 100000"), source="#" * 200_000),
-    case("a byte-order mark and CRLF are fine", SCORE, source=DOS),
+    variant("an empty file", crash("feature_fn"), source=""),
+    variant("a null byte", crash("null bytes"), source=b"x = 1\0"),
+    variant("what is not UTF-8", crash("(SyntaxError|Unicode)"), source=b"x = '\xff'"),
+    variant("an unknown encoding", crash("SyntaxError"), source=b"# coding: klingon\n"),
+    variant("too many parentheses", crash("(Syntax|Memory)Error"), source="(" * 99_000),
+    variant("too long a chain", crash("RecursionError"), source="x" + "()" * 40_000),
+    variant("200 kB of source", crash("more than 100000"), source="#" * 200_000),
+    variant("a byte-order mark and CRLF are fine", SCORE, source=DOS),
     case("no feature_fn", crash("feature_fn"), at_end="del feature_fn"),
-    case("no build_pipeline", crash("build_pipeline"), at_end="del build_pipeline"),
+    variant("no build_pipeline", crash("build_pipeline"), at_end="del build_pipeline"),
     case("an import error", crash("No module named 'nil'"), at_import="import nil"),
-    case(
+    variant(
         "the import of a library's script",
         crash("SystemExit"),
         at_import="import numpy.f2py.__main__",
     ),
-    case("sys.exit(0) at import", crash("SystemExit"), at_import="sys.exit(0)"),
+    variant("sys.exit(0) at import", crash("SystemExit"), at_import="sys.exit(0)"),
     case("sys.exit(0) in fit", crash("SystemExit"), in_fit="sys.exit(0)"),
     case("os._exit(0) at import", NO_ANSWER, at_import="os._exit(0)"),
-    case("os._exit(0) in fit", NO_ANSWER, in_fit="os._exit(0)"),
+    variant("os._exit(0) in fit", NO_ANSWER, in_fit="os._exit(0)"),
     case("a segmentation fault", NO_ANSWER, in_fit="ctypes.string_at(0)"),
-    case("a stack overflow", NO_ANSWER, in_fit=DEEP),
-    case("SIGKILL to itself", NO_ANSWER, in_fit="os.kill(os.getpid(), 9)"),
-    case("every descriptor closed", NO_ANSWER, in_fit="os.closerange(0, 999)"),
+    variant("a stack overflow", NO_ANSWER, in_fit=DEEP),
+    variant("SIGKILL to itself", NO_ANSWER, in_fit="os.kill(os.getpid(), 9)"),
+    variant("every descriptor closed", NO_ANSWER, in_fit="os.closerange(0, 999)"),
     case(
         "one fold that fails",
         crash("fold [1-5]: ValueError: short"),
         in_fit="if len(X) == 193: raise ValueError('short')",
     ),
-    case(
+    variant(
         "the test fit that fails",
         crash("test: ValueError: long"),
         in_fit="if len(X) > 200: raise ValueError('long')",
     ),
     case("None as pipeline", crash("NoneType"), in_build="return None"),
-    case("a class as pipeline", crash("TypeError"), in_build="return Model"),
-    case("KeyboardInterrupt", crash("Keyboard"), in_fit="raise KeyboardInterrupt"),
+    variant("a class as pipeline", crash("TypeError"), in_build="return Model"),
+    variant("KeyboardInterrupt", crash("Keyboard"), in_fit="raise KeyboardInterrupt"),
     case("50 MB of message", crash("xxx"), in_fit="raise ValueError('x' * 5 * 10**7)"),
     case("an exception without a str()", crash("Mute"), in_fit=MUTE),
-    case("an exception that quits", NO_ANSWER, in_fit=QUITTER),
-    case(
+    variant("an exception that quits", NO_ANSWER, in_fit=QUITTER),
+    variant(
         "an exception that can't be printed",
         crash("(Zero|without)"),
         in_fit=NO_TRACEBACK,
     ),
-    case(
+    variant(
         "an exception that says a block",
         crash("Val"),
         in_fit=f"raise ValueError({FAKE!r})",
     ),
-    case("an exception group", crash("ExceptionGroup"), in_fit=MANY),
+    variant("an exception group", crash("ExceptionGroup"), in_fit=MANY),
 ]
 
 # -------------------------------------------------------------- answers badly
@@ -454,22 +459,24 @@ SWAP = {"in_fit": "self.classes_ = [1, 0]", "in_predict": "P = P[:, ::-1]"}
 SHAPE = crash("predict_proba: shape")
 CASES += [
     case("NaN crashes", crash("NaN or infinity"), in_predict="P[0] = np.nan"),
-    case("infinity", crash("NaN or infinity"), in_predict="P[-1] = np.inf"),
+    variant("infinity", crash("NaN or infinity"), in_predict="P[-1] = np.inf"),
     case("one column", SHAPE, in_predict="P = P[:, :1]"),
-    case("a flat answer", SHAPE, in_predict="P = P[:, 1]"),
+    variant("a flat answer", SHAPE, in_predict="P = P[:, 1]"),
     case("a row too few", SHAPE, in_predict="P = P[:-1]"),
-    case("a row too many", SHAPE, in_predict="P = np.r_[P, P[:1]]"),
-    case("None for probabilities", SHAPE, in_predict="P = None"),
-    case("words", crash("ValueError"), in_predict="P = np.full(P.shape, 'high')"),
-    case("objects", crash("TypeError"), in_predict="P = np.full(P.shape, print)"),
-    case("numbers as objects are fine", SCORE, in_predict="P = P.astype(object)"),
+    variant("a row too many", SHAPE, in_predict="P = np.r_[P, P[:1]]"),
+    variant("None for probabilities", SHAPE, in_predict="P = None"),
+    variant("words", crash("ValueError"), in_predict="P = np.full(P.shape, 'high')"),
+    variant("objects", crash("TypeError"), in_predict="P = np.full(P.shape, print)"),
+    variant("numbers as objects are fine", SCORE, in_predict="P = P.astype(object)"),
     case("swapped classes are told by classes_", SCORE, **SWAP),
-    case("classes of other names", crash("ValueError"), in_fit="self.classes_ = 'ab'"),
-    case("no answer", crash("decision_function"), at_end="del Model.predict_proba"),
+    variant(
+        "classes of other names", crash("ValueError"), in_fit="self.classes_ = 'ab'"
+    ),
+    variant("no answer", crash("decision_function"), at_end="del Model.predict_proba"),
     case("sorted rows", crash("moved rows"), in_features="X = X.sort_values('age')"),
     case("dropped rows", crash("rows in"), in_features="X = X.dropna()"),
-    case("rows twice", crash("rows in"), in_features="X = pd.concat([X, X])"),
-    case("no rows at all", crash("rows in"), in_features="X = None"),
+    variant("rows twice", crash("rows in"), in_features="X = pd.concat([X, X])"),
+    variant("no rows at all", crash("rows in"), in_features="X = None"),
     case(
         "state and mutation in place harm nobody",
         SCORE,
@@ -545,20 +552,20 @@ CASES += [
         threading.Thread(target=shout, daemon=True).start()
         """,
     ),
-    case(
+    variant(
         "nor one printed by a child that outlives the run",
         SCORE,
         at_import=PRINT + OUTLIVE,
     ),
-    case("nor one written to every file in reach", SCORE, at_import=PRINT + REACH),
-    case(
+    variant("nor one written to every file in reach", SCORE, at_import=PRINT + REACH),
+    variant(
         "nor one of its own __main__", SCORE, at_end="if __name__ == '__main__': 1 / 0"
     ),
-    case("closed output", SCORE, in_fit="os.close(1); sys.stdout = None"),
+    variant("closed output", SCORE, in_fit="os.close(1); sys.stdout = None"),
     case("every patched library and module", SCORE, in_fit=PATCH),
     case("HYPOTHESIS with control characters", SCORE, at_import=CONTROL),
-    case("HYPOTHESIS of 90 kB", SCORE, at_import=f"HYPOTHESIS = '{'x: ' * 30_000}'"),
-    case("HYPOTHESIS of no string", SCORE, at_import="HYPOTHESIS = print"),
+    variant("HYPOTHESIS of 90 kB", SCORE, at_import=f"HYPOTHESIS = '{'x: ' * 30_000}'"),
+    variant("HYPOTHESIS of no string", SCORE, at_import="HYPOTHESIS = print"),
 ]
 
 # ---------------------------------------------------------------------- peeks
@@ -962,36 +969,36 @@ CASES += [
         needs_landlock,
         at_import=ATTEMPTS + NATIVE_DAMAGE,
     ),
-    case(
+    variant(
         "native code changes no mode, owner, time, attribute",
         SCORE,
         needs_landlock,
         at_import=ATTEMPTS + METADATA_DAMAGE,
     ),
-    case("no library's mode is changed", SCORE, at_import=OF_A_LIBRARY),
+    variant("no library's mode is changed", SCORE, at_import=OF_A_LIBRARY),
     case("a memory bomb", MEMORY, in_fit="X = [bytearray(2**26) for _ in range(9999)]"),
-    case("a memory bomb in native code", MEMORY, in_fit=MALLOC),
-    case("a memory bomb in shared memory", MEMORY, in_fit=SHARED_MEMORY),
+    variant("a memory bomb in native code", MEMORY, in_fit=MALLOC),
+    variant("a memory bomb in shared memory", MEMORY, in_fit=SHARED_MEMORY),
     case("1 GB of stdout", SCORE, at_import=GIGABYTE),
     case("a disk filled by one file", DISK, in_fit=BIG_FILE),
-    case("a disk filled by several files", DISK, in_fit=SEVERAL_FILES),
+    variant("a disk filled by several files", DISK, in_fit=SEVERAL_FILES),
     case("temporary files are removed", SCORE, at_import=LEFTOVERS),
-    case(
+    variant(
         "folders too deep to walk are removed", CRASH_OR_SCORE, at_import=DEEP_FOLDERS
     ),
     case("a daemon that left its session dies", SCORE, at_import=DAEMON),
     case("so does one of a crash", crash("Zero"), in_fit=DAEMON + "1 / 0"),
     case("so do those that run away", OUT_OF_TIME, at_import=HYDRA + FOREVER),
-    case("so do a library's workers", SCORE, in_fit=WORKERS),
+    variant("so do a library's workers", SCORE, in_fit=WORKERS),
     case("signals reach nobody else", SCORE, needs_landlock, at_import=SIGNALS),
-    case("nor do limits set by Python", SCORE, at_import=LIMIT_PARENT),
-    case(
+    variant("nor do limits set by Python", SCORE, at_import=LIMIT_PARENT),
+    variant(
         "nor do limits set by native code",
         SCORE,
         needs_landlock,
         at_import=NATIVE_LIMIT_PARENT,
     ),
-    case("nor do priorities", SCORE, needs_landlock, at_import=SLOW_PARENT),
+    variant("nor do priorities", SCORE, needs_landlock, at_import=SLOW_PARENT),
 ]
 
 

@@ -20,7 +20,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, SplineTransformer, StandardScaler
 
-HYPOTHESIS = "keep the process's kernel fixed: its evidence on 194 rows is too flat to tune by"
+HYPOTHESIS = (
+    "keep the process's kernel fixed: its evidence on 194 rows is too flat to tune by"
+)
 
 CODES = ["cp", "thal", "slope"]
 FLAGS = ["sex", "exang", "ca"]
@@ -42,7 +44,9 @@ def columns(*steps):
         OneHotEncoder(handle_unknown="ignore", sparse_output=False),
     )
     flags = SimpleImputer(strategy="most_frequent")
-    quantities = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), *steps)
+    quantities = make_pipeline(
+        SimpleImputer(strategy="median"), StandardScaler(), *steps
+    )
     return make_column_transformer(
         (codes, CODES), (flags, FLAGS), (quantities, QUANTITIES)
     )
@@ -51,7 +55,9 @@ def columns(*steps):
 def build_pipeline():
     """A fresh, unfitted scikit-learn estimator; what it learns, it learns in fit."""
     kernel = ConstantKernel(0.5) * DotProduct(1.0) + ConstantKernel(1.0) * RBF(3.0)
-    process = make_pipeline(columns(), GaussianProcessClassifier(kernel, optimizer=None))
+    process = make_pipeline(
+        columns(), GaussianProcessClassifier(kernel, optimizer=None)
+    )
     trees = make_pipeline(
         columns(),
         ExtraTreesClassifier(n_estimators=400, min_samples_leaf=3, random_state=0),
