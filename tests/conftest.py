@@ -37,6 +37,13 @@ class Project:
         self.git("add", "-A")
         self.git("commit", "-qm", "template")
 
+    def copy(self, path):
+        """The same project again, at another path."""
+        shutil.copytree(self.path, path, symlinks=True)
+        twin = object.__new__(Project)
+        twin.path = path
+        return twin
+
     def git(self, *args):
         """What git prints, stripped."""
         command = ["git", *args]

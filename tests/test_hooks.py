@@ -5,17 +5,24 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, Project
 
 LOOP = (ROOT / "program.md").read_text()
 
 
-@pytest.fixture
-def run(project):
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
     """A project on the branch of a run whose baseline is logged."""
+    project = Project(tmp_path_factory.mktemp("started") / "project")
     project.git("checkout", "-qb", "autoresearch/trial")
     project.iterate((project.path / "train.py").read_text() + "\n# start\n")
     return project
+
+
+@pytest.fixture
+def run(started, tmp_path):
+    """A copy of it."""
+    return started.copy(tmp_path / "project")
 
 
 def hook(project, script, event, tool="Bash", said=None, **given):

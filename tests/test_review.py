@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import sys
 from itertools import combinations
 from types import SimpleNamespace
@@ -185,14 +184,6 @@ def undo(project):
     project.git("reset", "-q", "--hard", "HEAD~1")
 
 
-def copy_of(project, path):
-    """The same project again, to spoil."""
-    shutil.copytree(project.path, path)
-    copy = object.__new__(Project)
-    copy.path = path
-    return copy
-
-
 def edit_results(project, old, new):
     """Replace old by new, which occurs once, in results.tsv."""
     results = project.path / "results.tsv"
@@ -287,7 +278,7 @@ def test_the_picture_is_drawn(reviewed, night):
 
 
 def test_falsified_rows_and_a_changed_frozen_file_are_named_and_exit_1(night, tmp_path):
-    project = copy_of(night, tmp_path / "copy")
+    project = night.copy(tmp_path / "copy")
     _, _, best, discard, _ = (project.path / "results.tsv").read_text().splitlines()
     auc = best.split("\t")[1]
     edit_results(project, best, best.replace(auc, "0.910000"))
@@ -306,8 +297,9 @@ def test_falsified_rows_and_a_changed_frozen_file_are_named_and_exit_1(night, tm
     )
 
 
+@pytest.mark.thorough
 def test_merged_run_with_damaged_line_is_reviewed_from_a_detached_head(night, tmp_path):
-    project = copy_of(night, tmp_path / "copy")
+    project = night.copy(tmp_path / "copy")
     project.git("checkout", "-q", "trunk")
     project.git("merge", "-q", "--no-ff", "-m", "merge", "autoresearch/demo")
     project.git("checkout", "-q", "--detach")
@@ -319,6 +311,7 @@ def test_merged_run_with_damaged_line_is_reviewed_from_a_detached_head(night, tm
     assert "scored again alike" in done.stdout
 
 
+@pytest.mark.thorough
 def test_interrupted_run_without_a_row_for_its_start_is_reviewed(tmp_path):
     project = start_run(tmp_path / "project")
     train = project.path / "train.py"
@@ -356,7 +349,7 @@ def test_empty_run_and_crashes_only_are_told_without_matplotlib_too(tmp_path):
 
 
 def test_bad_input_gets_one_line_and_changes_nothing(night, tmp_path):
-    project = copy_of(night, tmp_path / "copy")
+    project = night.copy(tmp_path / "copy")
     before = project.git("config", "--list")
     for arguments in (["review", "nosuch"], ["review", "trunk"], ["review", "a\nb"]):
         done = project.run(*arguments)
