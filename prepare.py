@@ -188,7 +188,10 @@ def read_train():
         raise Crash("train.py is missing, or no regular file")
     if (size := TRAIN.stat().st_size) > SOURCE_BYTES:
         raise Crash(f"train.py has {size} bytes, more than {SOURCE_BYTES}")
-    return TRAIN.read_bytes()
+    try:
+        return TRAIN.read_bytes()
+    except OSError as error:
+        raise Crash(f"train.py can't be read: {error.strerror}") from None
 
 
 def check_place():
