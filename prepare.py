@@ -48,6 +48,7 @@ sys.pycache_prefix = None
 # ---------------------------------------------------------------- constants
 DATA = HERE / "data" / "heart.csv"
 DATA_SHA256 = "c62392cce6a715ef063ff42c1557df0675df2d8612e272abed377932e8e475c7"
+CURE = "git restore data/heart.csv; or, of your own data, set DATA_SHA256 in prepare.py"
 TARGET = "num"  # column of the CSV; the positive class is TARGET > 0
 TEST_SIZE = 0.20  # of the rows: the test part, which only the audit sees
 N_SPLITS = 5  # folds of the cross-validation on the train part
@@ -79,18 +80,17 @@ def feature_fn(X):
 # --------------------------------------------------------------------- data
 def fetch_data():
     """Make DATA from the UCI archive's file if it is gone; Refused if that fails."""
-    if DATA.exists():
+    if DATA.exists() or DATA.name != "heart.csv":
         return
     import urllib.request
 
-    cure = f"git restore data/{DATA.name}"
     try:
         with urllib.request.urlopen(RAW_URL, timeout=30) as reply:
             raw = reply.read()
     except OSError as error:
-        raise Refused(f"no {DATA}, no download ({error}): {cure}") from None
+        raise Refused(f"no {DATA}, no download ({error}): {CURE}") from None
     if hashlib.sha256(raw).hexdigest() != RAW_SHA256:
-        raise Refused(f"{RAW_URL} is not the file it was: {cure}")
+        raise Refused(f"{RAW_URL} is not the file it was: {CURE}")
     part = DATA.with_suffix(f".{os.getpid()}.part")
     part.write_bytes(convert(raw))
     part.replace(DATA)
@@ -110,9 +110,14 @@ def load_data():
     content = DATA.read_bytes() if DATA.exists() else b""
     if (found := hashlib.sha256(content).hexdigest()) != DATA_SHA256:
         state = f"damaged (SHA-256 {found:.8}…)" if content else "missing"
-        raise Refused(f"{DATA} is {state}: git restore data/{DATA.name}")
+        raise Refused(f"{DATA} is {state}: {CURE}")
     frame = pd.read_csv(io.BytesIO(content))
-    return frame, (frame.pop(TARGET) > 0).to_numpy(dtype=int)
+    target = frame.pop(TARGET) if TARGET in frame else pd.Series(dtype=str)
+    if not pd.api.types.is_numeric_dtype(target) or target.isna().any():
+        raise Refused(f"{DATA.name} has no numeric column {TARGET!r} without gaps")
+    if min((target > 0).sum(), (target <= 0).sum()) < 2 * N_SPLITS:
+        raise Refused(f"{DATA.name}: too few rows with {TARGET} > 0, or without")
+    return frame, (target > 0).to_numpy(dtype=int)
 
 
 def split(y):
@@ -216,35 +221,32 @@ def check():
     fetch_data()
     X, y = load_data()
     *folds, (train, test) = split(y)
-    held = [row for fold in folds for row in fold[1]]
-    whole = sorted([*held, *test]) == list(range(len(y)))
-    processes, fence = min(n_cores(), len(JOBS)), "Python"
-    if landlock_version():
-        fence = "the kernel (Landlock) and Python"
+    held = sorted(row for fold in folds for row in fold[1])
+    keeper = "the kernel and Python" if landlock_version() else "Python alone"
+    size, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
+    parts = f"{len(train)} train rows in {N_SPLITS} folds, {len(test)} test rows"
+    processes, chance = min(n_cores(), len(JOBS)), score_by_chance()
+    lines = [
+        (True, f"data: {size}, {missing} missing values, SHA-256 as recorded"),
+        (True, f"classes: {y.sum()} of {len(y)} positive"),
+        (held == sorted(train), f"split: {parts}"),
+        (BUDGET_S > 0, f"budget: {BUDGET_S} s, {processes} processes side by side"),
+        (chance == "0.5 and 0.5", f"fence: kept by {keeper}; AUC by chance: {chance}"),
+    ]
+    for ok, line in lines:
+        print(f"ok   {line}" if ok else f"FAIL {line}: git restore prepare.py")
+    return all(ok for ok, _ in lines)
+
+
+def score_by_chance():
+    """val_auc and test_auc of an uninformative model that also tries to peek."""
     probe = PROBE.format(data=str(DATA)).encode()
     try:
         with breeder([probe], len(JOBS), SEED) as control:
-            chance = score(control, probe)
-        by_chance = f"val_auc {chance['val_auc']}, test_auc {chance['test_auc']}"
+            scores = score(control, probe)
     except Crash as crash:
-        by_chance = str(crash)
-    even = by_chance == "val_auc 0.5, test_auc 0.5"
-    shape, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
-    for ok, line in [
-        (True, f"data: {shape}, {missing} missing values, SHA-256 as recorded"),
-        (0 < y.mean() < 1, f"classes: {y.sum()} of {len(y)} positive"),
-        (
-            whole,
-            f"split: {len(train)} train rows in {N_SPLITS} folds, {len(test)} test",
-        ),
-        (
-            BUDGET_S > 0,
-            f"budget: {BUDGET_S} s a run, {processes} processes side by side",
-        ),
-        (even, f"fence: kept by {fence}; an uninformative model has {by_chance}"),
-    ]:
-        print("ok  " if ok else "FAIL", line)
-    return even and whole
+        return str(crash)
+    return f"{scores['val_auc']} and {scores['test_auc']}"
 
 
 # --------------------------------------------------------------------- main
