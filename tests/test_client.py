@@ -565,7 +565,7 @@ def test_the_interactive_client_asks_nothing_and_shows_the_status(night):
 
 
 def test_after_a_compaction_the_loop_knows_where_it_stands(one_night):
-    where = "The loop of program.md goes on. autoresearch/trial · iter 0"
+    where = "the loop goes on. autoresearch/trial · iter 0"
 
     def told():
         return any(where in text for r in model.requests for text in words_of_user(r))

@@ -18,7 +18,8 @@ if __name__ == "__main__":
     except Refused:
         sys.exit()  # an ordinary chat, not on a run
     if call.get("hook_event_name") == "SessionStart":
-        print(f"The loop of program.md goes on. {summary}; next: {next_step}")
+        print("If /autoresearch runs here, the loop goes on.", end=" ")
+        print(f"{summary}; next: {next_step}")
     else:
         cost = (call.get("cost") or {}).get("total_cost_usd") or 0
         print(f"{summary} · ${cost:.2f}")
