@@ -34,7 +34,6 @@ from ratchet import BLOCK  # noqa: E402
 
 import prepare  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("trials")  # they share a fixture
 HASTY_S = 4  # budget of the trials that are to use it up, AT_ONCE of them at a time
 PATIENT_S = 30  # budget of all others
 AT_ONCE = {HASTY_S: 3, PATIENT_S: 2}

@@ -7,8 +7,6 @@ import sys
 import pytest
 from conftest import ROOT, Project
 
-pytestmark = pytest.mark.xdist_group("started")  # they share a fixture
-
 LOOP = (ROOT / "program.md").read_text()
 
 

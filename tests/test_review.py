@@ -23,7 +23,6 @@ sys.path.insert(0, str(ROOT / ".claude" / "harness"))
 import gain
 import picture
 
-pytestmark = pytest.mark.xdist_group("reviewed")  # they share a fixture
 ALPHA = 0.05
 KEPT_AT = [0, 1, 2, 4, 5, 7, 8, 12, 13, 17, 20, 25, 31, 32, 40, 52, 60, 61, 90]
 KEPT_AT += [120, 150, 151, 200, 260, 299]
