@@ -93,7 +93,7 @@ class Night:
             **options,
         )
 
-    def sleep(self, reply, words="/autoresearch trial", timeout=120):
+    def sleep(self, reply, words="/autoresearch trial", timeout=240):
         """A whole session with this script; returns the model with what it got."""
         with Model(reply) as model:
             process = self.start(model, words)
