@@ -37,9 +37,7 @@ import prepare  # noqa: E402
 HASTY_S = 4  # budget of the trials that are to use it up, AT_ONCE of them at a time
 PATIENT_S = 30  # budget of all others
 AT_ONCE = {HASTY_S: 3, PATIENT_S: 2}
-MARGIN_S = (
-    30  # after the budget: 2 are promised; the rest is a cold, busy start of Python
-)
+MARGIN_S = 30  # after the budget: 2 are promised, the rest is a cold start of Python
 MEMORY_SHARE = 0.06  # of the machine, so that a memory bomb stays a small one
 
 SCORE = "the baseline's true score"
