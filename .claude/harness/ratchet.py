@@ -72,6 +72,11 @@ def run_commits(branch):
     return commits or [git("rev-parse", branch)]
 
 
+def run_base():
+    """The commit where the run of HEAD's branch began; Refused when there is none."""
+    return run_commits(run_branch())[-1]
+
+
 def changed_files(commit, paths):
     """Files of the commit below paths that are gone or differ by a byte.
 
@@ -88,7 +93,7 @@ def changed_files(commit, paths):
 def check_frozen_files():
     """Refused if on a run a frozen file is not, byte for byte, what its base has."""
     try:
-        base = run_commits(run_branch())[-1]
+        base = run_base()
     except Refused:
         return  # no run, nothing frozen
     if changed := changed_files(base, FROZEN):

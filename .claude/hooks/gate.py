@@ -23,8 +23,8 @@ from ratchet import (
     git,
     read_rows,
     row_of,
+    run_base,
     run_branch,
-    run_commits,
 )
 
 # ---------------------------------------------------------------- constants
@@ -93,7 +93,7 @@ def objection_to_command(command):
 def objection_to_reset(command, is_logged):
     """None unless it would lose a kept or unscored commit, or an edit of the user."""
     head = git("rev-parse", "HEAD")
-    if head == run_commits(run_branch())[-1]:
+    if head == run_base():
         return "HEAD is where the run began, never reset that: leave the reset out."
     row = row_of(head, read_rows())
     if not is_logged and (row is None or row["status"] == "keep"):

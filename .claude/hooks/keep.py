@@ -17,23 +17,23 @@ HERE = Path(__file__).resolve().parents[2]
 sys.path.append(str(HERE / ".claude" / "harness"))
 sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
 
-from ratchet import FROZEN, Refused, changed_files, git, run_branch, run_commits, state
+from ratchet import FROZEN, Refused, changed_files, git, run_base, state
 
 
 def put_back():
     """Restore the frozen files that the call has changed; their names and the copy."""
-    base = run_commits(run_branch())[-1]
+    base = run_base()
     changed = changed_files(base, FROZEN)
-    if changed:
-        git_dir = Path(git("rev-parse", "--absolute-git-dir"))
-        rescue = git_dir / "autoresearch-rescued" / time.strftime("%Y%m%dT%H%M%S")
-        for name in changed:
-            if (HERE / name).is_file():
-                (rescue / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(HERE / name, rescue / name)
-        git("restore", f"--source={base}", "--worktree", "--", *changed)
-        return f"{', '.join(changed)}: frozen in a run, put back (changes: {rescue})"
-    return None
+    if not changed:
+        return None
+    git_dir = Path(git("rev-parse", "--absolute-git-dir"))
+    rescue = git_dir / "autoresearch-rescued" / time.strftime("%Y%m%dT%H%M%S")
+    for name in changed:
+        if (HERE / name).is_file():
+            (rescue / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(HERE / name, rescue / name)
+    git("restore", f"--source={base}", "--worktree", "--", *changed)
+    return f"{', '.join(changed)}: frozen in a run, put back (changes: {rescue})"
 
 
 def after_call(call):
