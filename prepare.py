@@ -21,6 +21,7 @@ import gc
 import hashlib
 import io
 import os
+import runpy
 import signal
 import time
 from pathlib import Path
@@ -28,8 +29,7 @@ from pathlib import Path
 START = time.monotonic()  # the clock of the budget runs from here
 gc.disable()  # a run is short, and a tenth of it would go into collections
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE / ".claude" / "harness"))
-sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
+runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
 from candidate import landlock_version, readable_system
 from ratchet import (
@@ -42,8 +42,6 @@ from ratchet import (
     state,
 )
 from supervisor import Crash, ask_all, breeder, n_cores, one_line, syntax_nodes
-
-sys.pycache_prefix = None
 
 # ---------------------------------------------------------------- constants
 DATA = HERE / "data" / "heart.csv"
@@ -259,10 +257,8 @@ def show_state():
 
 def show_review(branch, as_json):
     """Print the review of a run; its modules load only here, a log has no need."""
-    sys.pycache_prefix = os.devnull
     from review import review
 
-    sys.pycache_prefix = None
     return review(sys.modules[__name__], branch, as_json)
 
 

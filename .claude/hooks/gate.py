@@ -6,14 +6,13 @@ no shell to parse. If this script fails, the caller turns that into a refusal.
 """
 
 import json
-import os
 import re
+import runpy
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-sys.path.append(str(HERE / ".claude" / "harness"))
-sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
+runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
 from ratchet import (
     FROZEN,

@@ -6,16 +6,15 @@ Stop: the turn goes on unless the run has an exit.
 """
 
 import json
-import os
 import re
+import runpy
 import shutil
 import sys
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-sys.path.append(str(HERE / ".claude" / "harness"))
-sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
+runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
 from ratchet import FROZEN, Refused, changed_files, git, run_base, state
 

@@ -1,13 +1,12 @@
 """Says where the run stands: as the status line, and after a compaction."""
 
 import json
-import os
+import runpy
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-sys.path.append(str(HERE / ".claude" / "harness"))
-sys.pycache_prefix = os.devnull  # our own modules come from source, never from a .pyc
+runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
 from ratchet import Refused, state
 
