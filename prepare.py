@@ -19,7 +19,6 @@ import argparse
 import ast
 import gc
 import hashlib
-import io
 import os
 import runpy
 import signal
@@ -105,11 +104,14 @@ def load_data():
     """X, a frame of all rows, missing values NaN, and y, 0/1 (n_rows,)."""
     import pandas as pd
 
-    content = DATA.read_bytes() if DATA.exists() else b""
-    if (found := hashlib.sha256(content).hexdigest()) != DATA_SHA256:
-        state = f"damaged (SHA-256 {found:.8}…)" if content else "missing"
-        raise Refused(f"{DATA} is {state}: {CURE}")
-    frame = pd.read_csv(io.BytesIO(content))
+    if not DATA.is_file():
+        raise Refused(f"{DATA} is missing: {CURE}")
+    with DATA.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != DATA_SHA256:
+            raise Refused(f"{DATA} is damaged (SHA-256 {found:.8}…): {CURE}")
+        file.seek(0)
+        frame = pd.read_csv(file, low_memory=False)
     target = frame.pop(TARGET) if TARGET in frame else pd.Series(dtype=str)
     if not pd.api.types.is_numeric_dtype(target) or target.isna().any():
         raise Refused(f"{DATA.name} has no numeric column {TARGET!r} without gaps")

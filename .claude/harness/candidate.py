@@ -96,7 +96,7 @@ def kill_orphans():
 
 # ------------------------------------------------------------------ a candidate
 def run_candidate(link, output):
-    """Read one job from link, answer `=` + float64 bytes or `!` + reason, and end."""
+    """Read a job from link, answer `=` + float64 bytes or `!` + reason, and end."""
     try:
         os.setsid()  # leads a process group of its own, which it can't leave
         os.dup2(output, 1)
@@ -104,24 +104,25 @@ def run_candidate(link, output):
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         answer = socket.socket(fileno=link)
         with answer.makefile("rb") as pipe:
-            folder, memory, file_bytes, *job = pickle.load(pipe)
-        limit_resources(memory, file_bytes)
-        raise_fence(folder)
-        try:
-            said = b"=" + predict(*job).tobytes()
-        except BaseException as error:  # SystemExit and KeyboardInterrupt crash it too
-            traceback.print_exc()
-            reason = traceback.format_exception_only(error)[-1][:300]
-            said = b"!" + reason.encode(errors="replace")
+            folder, *limits = pickle.load(pipe)
+            limit_resources(*limits)
+            raise_fence(folder)
+            try:
+                said = b"=" + predict(pipe).tobytes()
+            except BaseException as error:  # SystemExit, KeyboardInterrupt crash it too
+                traceback.print_exc()
+                reason = traceback.format_exception_only(error)[-1][:300]
+                said = b"!" + reason.encode(errors="replace")
         answer.sendall(said)
     finally:
         os._exit(0)  # no atexit, no waiting for threads
 
 
-def predict(seed, source, X_fit, y_fit, X_held):
-    """Threshold, then scores of the held-out rows: float64 (1 + n_held,)."""
+def predict(pipe):
+    """Threshold, then scores of the job's held-out rows: float64 (1 + n_held,)."""
     import numpy as np
 
+    seed, source, X_fit, y_fit, X_held = pickle.load(pipe)
     np.random.seed(seed)
     random.seed(seed)
     train = sys.modules["train"] = types.ModuleType("train")
@@ -129,6 +130,7 @@ def predict(seed, source, X_fit, y_fit, X_held):
     linecache.cache["train.py"] = (len(source), None, lines, "train.py")
     exec(compile(source, "train.py", "exec"), train.__dict__)
     Z_fit = apply(train.feature_fn, X_fit)
+    del X_fit  # the features may be a copy
     model = train.build_pipeline()
     model.fit(Z_fit, y_fit)
     threshold, scores = score_rows(model, apply(train.feature_fn, X_held))

@@ -103,17 +103,24 @@ def ask_all(control, jobs, X, y, seed, deadline, tell):
     time.monotonic, an answer the threshold and the scores, float64 (1 + n_held,).
     """
     n_processes = min(n_cores(), len(jobs))
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    memory = int(machine * MEMORY_SHARE / n_processes)
+    memory = memory_share(n_processes)
 
-    def ask_one(name, source, fit, held):
-        limits = tempfile.mkdtemp(dir=folder), memory, DISK_BYTES
-        X_fit, X_held = (X.iloc[rows].reset_index(drop=True) for rows in (fit, held))
-        job = *limits, seed, source, X_fit, y[fit], X_held
-        return ask(control, name, job, 1 + len(held), deadline)
+    def send(link, source, fit, held):
+        link.settimeout(max(0.01, deadline - time.monotonic()))
+        with link.makefile("wb") as pipe:
+            pickle.dump((tempfile.mkdtemp(dir=folder), memory, DISK_BYTES), pipe)
+            X_fit, X_held = (X.iloc[r].reset_index(drop=True) for r in (fit, held))
+            pickle.dump((seed, source, X_fit, y[fit], X_held), pipe, protocol=5)
+
+    def ask_one(name, *job):
+        def in_turn(link):
+            sender.submit(send, link, *job).result()
+
+        return ask(control, name, in_turn, 1 + len(job[-1]), deadline)
 
     with (
         temporary_folder() as folder,
+        ThreadPoolExecutor(1) as sender,  # one copy of the rows at a time
         ThreadPoolExecutor(n_processes) as pool,
     ):
         pending = {pool.submit(ask_one, *job): i for i, job in enumerate(jobs)}
@@ -129,8 +136,17 @@ def ask_all(control, jobs, X, y, seed, deadline, tell):
             control.shutdown(socket.SHUT_WR)  # all candidates die, so all threads end
 
 
-def ask(control, name, job, size, deadline):
-    """The answer of a fresh process to one job, float64 (size,); Crash without one."""
+def memory_share(n_processes):
+    """Bytes of the machine's memory for each of n_processes candidates."""
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(machine * MEMORY_SHARE / n_processes)
+
+
+def ask(control, name, send, size, deadline):
+    """The answer of a fresh process, float64 (size,); Crash if it has none.
+
+    send(link) gives it its job.
+    """
     import numpy as np
 
     link, theirs = socket.socketpair()
@@ -138,7 +154,7 @@ def ask(control, name, job, size, deadline):
     with link, open(output, "rb", 0) as output:
         with theirs, open(writer, "wb", 0):
             socket.send_fds(control, [b"+"], [theirs.fileno(), writer])
-        said, printed = converse(link, output, job, 1 + 8 * size, deadline)
+        said, printed = converse(link, output, send, 1 + 8 * size, deadline)
     show(name, printed)
     if said is None:
         raise Crash(f"{name}: no answer within the budget")
@@ -152,16 +168,14 @@ def ask(control, name, job, size, deadline):
     return answer
 
 
-def converse(link, output, job, size, deadline):
+def converse(link, output, send, size, deadline):
     """(what the candidate says, at most size bytes; the tail of what it prints).
 
     It says None if it has not said all by the deadline.
     """
     said, printed, sources = b"", b"", [output, link]
     try:
-        link.settimeout(max(0.01, deadline - time.monotonic()))
-        with link.makefile("wb") as pipe:
-            pickle.dump(job, pipe, protocol=5)
+        send(link)
         while link in sources and len(said) < size:
             if (left := deadline - time.monotonic()) <= 0:
                 return None, printed
