@@ -64,8 +64,8 @@ def build_pipeline():
         StandardScaler(),
         StackingClassifier(
             [
-                ("forest", RandomForestClassifier(200, random_state=0{n_jobs})),
-                ("trees", ExtraTreesClassifier(200, random_state=0{n_jobs})),
+                ("forest", RandomForestClassifier(300, random_state=0{n_jobs})),
+                ("trees", ExtraTreesClassifier(300, random_state=0{n_jobs})),
                 ("boost", GradientBoostingClassifier(random_state=0)),
                 ("light", LGBMClassifier(verbose=-1, random_state=0{light})),
                 ("svm", SVC(probability=True, random_state=0)),
@@ -74,12 +74,20 @@ def build_pipeline():
         ),
     )
 """
-SERIAL = STACK.format(n_jobs=", n_jobs=1", light=", n_jobs=1")
+DUMMY = """
+from sklearn.dummy import DummyClassifier as build_pipeline
+
+HYPOTHESIS = "learns nothing, copies nothing: what is left is the harness"
+
+def feature_fn(X):
+    return X
+"""
 STACKS = {
-    "n_jobs=1": (", n_jobs=1", ", n_jobs=1"),
-    "n_jobs=-1": (", n_jobs=-1", ", n_jobs=-1"),
-    "LightGBM's default": (", n_jobs=1", ""),
+    "n_jobs=1": STACK.format(n_jobs=", n_jobs=1", light=", n_jobs=1"),
+    "n_jobs=-1": STACK.format(n_jobs=", n_jobs=-1", light=", n_jobs=-1"),
+    "LightGBM's default": STACK.format(n_jobs=", n_jobs=1", light=""),
 }
+HARNESS, SCRIPT = ("prepare.py", "evaluate"), ("bare.py",)
 
 
 # ---------------------------------------------------------------- what is measured
@@ -103,16 +111,15 @@ def project_of(folder, train=None, n_rows=None):
     return project
 
 
-def bare(project, one_thread=True):
-    """Seconds of the bare script, serial as it is."""
+def bare(project):
+    """Seconds of the bare script, serial: one thread."""
     pools = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]
-    environ = os.environ | dict.fromkeys(pools if one_thread else [], "1")
-    return clock(project, ["bare.py"], environ)
+    return clock(project, SCRIPT, os.environ | dict.fromkeys(pools, "1"))
 
 
 def harness(project):
     """Seconds of `prepare.py evaluate`."""
-    return clock(project, ["prepare.py", "evaluate"], os.environ)
+    return clock(project, HARNESS, os.environ)
 
 
 def clock(project, arguments, environ):
@@ -126,32 +133,34 @@ def clock(project, arguments, environ):
     return time.monotonic() - start
 
 
-def run(project, train, how):
-    """Seconds of the project with this train.py."""
-    (project.path / "train.py").write_text(train)
-    return how(project)
+def turn_by_turn(n, serial, *projects):
+    """Median seconds of the bare script in one project and of the harness in others.
+
+    And the median ratios of the others to the first.
+    """
+    rounds = [[bare(serial), *map(harness, projects)] for _ in range(n)]
+    ratios = [[seconds / first for seconds in others] for first, *others in rounds]
+    return medians(rounds), medians(ratios)
 
 
-def pairs(first, second, n):
-    """Median seconds of both, and of the ratio second / first, turn by turn."""
-    runs = [(first(), second()) for _ in range(n)]
-    ratios = [b / a for a, b in runs]
-    return [statistics.median(xs) for xs in (*zip(*runs, strict=True), ratios)]
+def medians(rounds):
+    """The median of each column."""
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
 # ------------------------------------------------------------------------- memory
 class Peaks(threading.Thread):
-    """Peak memory (Pss, bytes) of a run's supervisor, and of its greatest candidate."""
+    """Peak memory (Pss, bytes) of a process, and of its greatest grandchild."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
-        self.pid, self.supervisor, self.candidate = pid, 0, 0
+        self.pid, self.own, self.grandchild = pid, 0, 0
 
     def run(self):
         while Path(f"/proc/{self.pid}").exists():
-            self.supervisor = max(self.supervisor, memory(self.pid))
+            self.own = max(self.own, memory(self.pid))
             grandchildren = [g for c in children(self.pid) for g in children(c)]
-            self.candidate = max([self.candidate, *map(memory, grandchildren)])
+            self.grandchild = max([self.grandchild, *map(memory, grandchildren)])
             time.sleep(0.02)
 
 
@@ -173,9 +182,9 @@ def memory(pid):
         return 0
 
 
-def peaks(project):
-    """(supervisor, candidate) of one run."""
-    command = [sys.executable, "prepare.py", "evaluate"]
+def peaks(project, arguments):
+    """Peak bytes of a Python program in the project: (its own, a grandchild's)."""
+    command = [sys.executable, *arguments]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=project.path, **quiet) as process:
         watch = Peaks(process.pid)
@@ -183,47 +192,56 @@ def peaks(project):
         while process.poll() is None:
             time.sleep(0.05)
         watch.join()
-    return watch.supervisor, watch.candidate
+    return watch.own, watch.grandchild
+
+
+def all_peaks(project, dummy):
+    """Peak bytes of the bare script, supervisor, candidate, candidate of a DUMMY."""
+    script, _ = peaks(project, SCRIPT)
+    return [script, *peaks(project, HARNESS), peaks(dummy, HARNESS)[1]]
 
 
 # --------------------------------------------------------------------- the tables
 def baseline(folder):
     project = project_of(folder / "baseline")
-    harness(project), bare(project)
-    a, b, ratio = pairs(lambda: bare(project), lambda: harness(project), 15)
-    print("                 bare s  harness s  ratio (at most 1.00)")
-    print(f"baseline         {a:6.2f} {b:10.2f} {ratio:6.2f}")
+    turn_by_turn(1, project, project)
+    (a, b), (ratio,) = turn_by_turn(15, project, project)
+    print("            bare s  harness s  ratio (at most 1.00)")
+    print(f"baseline    {a:6.2f} {b:10.2f} {ratio:6.2f}")
 
 
 def stack(folder):
-    print("stack                bare s  harness s  ratio (at most 0.60)")
-    project, seconds = project_of(folder / "stack"), {}
-    for name, (n_jobs, light) in STACKS.items():
-        variant = STACK.format(n_jobs=n_jobs, light=light)
-        first = lambda: run(project, SERIAL, bare)  # noqa: E731
-        second = lambda v=variant: run(project, v, harness)  # noqa: E731
-        a, b, ratio = pairs(first, second, 3)
-        seconds[name] = b
-        print(f"{name:20} {a:6.1f} {b:10.1f} {ratio:6.2f}", flush=True)
-    for name in list(STACKS)[1:]:
-        ratio = seconds[name] / seconds["n_jobs=1"]
-        print(f"{name} / n_jobs=1: {ratio:.2f} (at most 1.10)")
+    projects = [project_of(folder / name, train) for name, train in STACKS.items()]
+    seconds, ratios = turn_by_turn(3, projects[0], *projects)
+    print(f"{'stack':20} seconds   / bare  / n_jobs=1")
+    print(f"{'at most':28} {0.6:8.2f} {1.1:11.2f}")
+    print(f"{'bare, n_jobs=1':20} {seconds[0]:7.1f}")
+    for name, took, ratio in zip(STACKS, seconds[1:], ratios, strict=True):
+        print(f"{name:20} {took:7.1f} {ratio:8.2f} {ratio / ratios[0]:11.2f}")
 
 
 def size(folder):
-    empty = peaks(project_of(folder / "small"))
-    print("rows      bare s  harness s  ratio  table MB  supervisor  candidate")
-    print("                          (1.10 at 1e6)       (times the table, at most 3)")
+    print(
+        "                                   peak memory, less that of 303 rows, / table"
+    )
+    print(
+        "    rows  bare s  harness s  ratio    MB   bare  supervisor  candidate  dummy"
+    )
+    print(
+        "at most                       1.10                        3          3      3"
+    )
+    small = all_peaks(project_of(folder / "small"), project_of(folder / "none", DUMMY))
     for n_rows in (10**4, 10**5, 10**6):
-        project = project_of(folder / f"rows{n_rows}", n_rows=n_rows)
-        n = 3 if n_rows == 10**6 else 5
-        a, b, ratio = pairs(lambda p=project: bare(p), lambda p=project: harness(p), n)
+        project = project_of(folder / f"{n_rows}", n_rows=n_rows)
+        dummy = project_of(folder / f"dummy{n_rows}", DUMMY, n_rows)
+        (a, b), (ratio,) = turn_by_turn(3 if n_rows == 10**6 else 5, project, project)
         table = pd.read_csv(project.path / "data" / "heart.csv").memory_usage().sum()
-        more = [
-            max(0, p - e) / table for p, e in zip(peaks(project), empty, strict=True)
-        ]
-        times = f"{table / 1e6:9.1f} {more[0]:11.1f} {more[1]:10.1f}"
-        print(f"{n_rows:8} {a:7.2f} {b:10.2f} {ratio:6.2f} {times}", flush=True)
+        large = all_peaks(project, dummy)
+        more = [max(0, p - q) / table for p, q in zip(large, small, strict=True)]
+        line = f"{n_rows:8} {a:7.2f} {b:10.2f} {ratio:6.2f} {table / 1e6:5.0f}"
+        script, supervisor, candidate, least = more
+        line += f" {script:6.1f} {supervisor:11.1f} {candidate:10.1f} {least:6.1f}"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
