@@ -112,9 +112,14 @@ def project_of(folder, train=None, n_rows=None):
 
 
 def bare(project):
-    """Seconds of the bare script, serial: one thread."""
+    """Seconds of the bare script, serial to the last: with one thread of BLAS too."""
     pools = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]
     return clock(project, SCRIPT, os.environ | dict.fromkeys(pools, "1"))
+
+
+def plain(project):
+    """Seconds of `python bare.py`, as anybody would run it."""
+    return clock(project, SCRIPT, os.environ)
 
 
 def harness(project):
@@ -133,13 +138,10 @@ def clock(project, arguments, environ):
     return time.monotonic() - start
 
 
-def turn_by_turn(n, serial, *projects):
-    """Median seconds of the bare script in one project and of the harness in others.
-
-    And the median ratios of the others to the first.
-    """
-    rounds = [[bare(serial), *map(harness, projects)] for _ in range(n)]
-    ratios = [[seconds / first for seconds in others] for first, *others in rounds]
+def turn_by_turn(n, first, *others):
+    """Median seconds of these (way, project), and of the others' ratios to the first."""
+    rounds = [[way(project) for way, project in (first, *others)] for _ in range(n)]
+    ratios = [[s / seconds[0] for s in seconds[1:]] for seconds in rounds]
     return medians(rounds), medians(ratios)
 
 
@@ -204,15 +206,25 @@ def all_peaks(project, dummy):
 # --------------------------------------------------------------------- the tables
 def baseline(folder):
     project = project_of(folder / "baseline")
-    turn_by_turn(1, project, project)
-    (a, b), (ratio,) = turn_by_turn(15, project, project)
-    print("            bare s  harness s  ratio (at most 1.00)")
-    print(f"baseline    {a:6.2f} {b:10.2f} {ratio:6.2f}")
+    ways = [(harness, project), (plain, project), (bare, project)]
+    turn_by_turn(1, *ways)
+    seconds, ratios = turn_by_turn(15, *ways)
+    print("baseline                   seconds  harness / it (at most 1.00)")
+    for name, took, ratio in zip(
+        ["python bare.py", "the same, one BLAS thread"],
+        seconds[1:],
+        ratios,
+        strict=True,
+    ):
+        print(f"{name:26} {took:7.2f} {1 / ratio:13.2f}")
+    print(f"{'harness':26} {seconds[0]:7.2f}")
 
 
 def stack(folder):
     projects = [project_of(folder / name, train) for name, train in STACKS.items()]
-    seconds, ratios = turn_by_turn(3, projects[0], *projects)
+    seconds, ratios = turn_by_turn(
+        3, (bare, projects[0]), *((harness, project) for project in projects)
+    )
     print(f"{'stack':20} seconds   / bare  / n_jobs=1")
     print(f"{'at most':28} {0.6:8.2f} {1.1:11.2f}")
     print(f"{'bare, n_jobs=1':20} {seconds[0]:7.1f}")
@@ -234,7 +246,8 @@ def size(folder):
     for n_rows in (10**4, 10**5, 10**6):
         project = project_of(folder / f"{n_rows}", n_rows=n_rows)
         dummy = project_of(folder / f"dummy{n_rows}", DUMMY, n_rows)
-        (a, b), (ratio,) = turn_by_turn(3 if n_rows == 10**6 else 5, project, project)
+        n = 3 if n_rows == 10**6 else 5
+        (a, b), (ratio,) = turn_by_turn(n, (bare, project), (harness, project))
         table = pd.read_csv(project.path / "data" / "heart.csv").memory_usage().sum()
         large = all_peaks(project, dummy)
         more = [max(0, p - q) / table for p, q in zip(large, small, strict=True)]
