@@ -139,7 +139,7 @@ def clock(project, arguments, environ):
 
 
 def turn_by_turn(n, first, *others):
-    """Median seconds of these (way, project), and of the others' ratios to the first."""
+    """Median seconds of each (way, project), and median ratios of others to first."""
     rounds = [[way(project) for way, project in (first, *others)] for _ in range(n)]
     ratios = [[s / seconds[0] for s in seconds[1:]] for seconds in rounds]
     return medians(rounds), medians(ratios)
