@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ IDENTITY = {
     for who in ("AUTHOR", "COMMITTER")
     for what, value in [("NAME", "Ada"), ("EMAIL", "ada@example.org")]
 }
+
+# A shell's background job ignores Ctrl-C, and so would the runs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Project:
