@@ -87,6 +87,11 @@ STACKS = {
     "n_jobs=-1": STACK.format(n_jobs=", n_jobs=-1", light=", n_jobs=-1"),
     "LightGBM's default": STACK.format(n_jobs=", n_jobs=1", light=""),
 }
+SIZE_HEADER = """
+                                   peak memory, less that of 303 rows, / table
+    rows  bare s  harness s  ratio    MB   bare  supervisor  candidate  dummy
+at most                       1.10                        3          3      3
+""".strip("\n")
 HARNESS, SCRIPT = ("prepare.py", "evaluate"), ("bare.py",)
 
 
@@ -210,12 +215,8 @@ def baseline(folder):
     turn_by_turn(1, *ways)
     seconds, ratios = turn_by_turn(15, *ways)
     print("baseline                   seconds  harness / it (at most 1.00)")
-    for name, took, ratio in zip(
-        ["python bare.py", "the same, one BLAS thread"],
-        seconds[1:],
-        ratios,
-        strict=True,
-    ):
+    names = ["python bare.py", "the same, one BLAS thread"]
+    for name, took, ratio in zip(names, seconds[1:], ratios, strict=True):
         print(f"{name:26} {took:7.2f} {1 / ratio:13.2f}")
     print(f"{'harness':26} {seconds[0]:7.2f}")
 
@@ -233,15 +234,7 @@ def stack(folder):
 
 
 def size(folder):
-    print(
-        "                                   peak memory, less that of 303 rows, / table"
-    )
-    print(
-        "    rows  bare s  harness s  ratio    MB   bare  supervisor  candidate  dummy"
-    )
-    print(
-        "at most                       1.10                        3          3      3"
-    )
+    print(SIZE_HEADER)
     small = all_peaks(project_of(folder / "small"), project_of(folder / "none", DUMMY))
     for n_rows in (10**4, 10**5, 10**6):
         project = project_of(folder / f"{n_rows}", n_rows=n_rows)
