@@ -6,8 +6,8 @@
     uv run prepare.py state      where the run stands and what comes next
     uv run prepare.py review     what the run was worth: [branch] [--json]
 
-This process has the labels, the clock and the metrics, and never runs a line of
-train.py: fresh processes do, which have none of them (.claude/harness/).
+A judge, a process of its own, has the labels and the metrics and never runs a line of
+train.py: fresh processes do, which have neither (.claude/harness/).
 """
 
 import sys
@@ -31,6 +31,7 @@ HERE = Path(__file__).resolve().parent
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
 from candidate import landlock_version, readable_system
+from judge import judge, serve, syntax_nodes
 from ratchet import (
     BLOCK,
     HARNESS_FAULT,
@@ -40,7 +41,7 @@ from ratchet import (
     log,
     state,
 )
-from supervisor import Crash, ask_all, breeder, n_cores, one_line, syntax_nodes
+from supervisor import Crash, ask_all, n_cores, one_line, say
 
 # ---------------------------------------------------------------- constants
 DATA = HERE / "data" / "heart.csv"
@@ -62,6 +63,7 @@ COLUMNS = "age sex cp trestbps chol fbs restecg thalach exang oldpeak slope ca t
 
 TRAIN = HERE / "train.py"
 JOBS = [f"fold {k + 1}" for k in range(N_SPLITS)] + ["test"]
+JUDGED = {"n_jobs": len(JOBS), "seed": SEED}
 PROBE = """
 from sklearn.dummy import DummyClassifier as build_pipeline
 
@@ -136,33 +138,63 @@ def split(y):
     return [*folds, (train, test)]
 
 
-# --------------------------------------------------------------- evaluation
-def score(control, source):
-    """val_auc, test_auc and test_acc of a train.py (bytes); Crash if it has none."""
+# ------------------------------------------------------------- what the judge does
+def score(bred, start):
+    """val_auc, test_auc and test_acc of the one train.py; Crash if it has none.
+
+    The clock of the budget runs from `start`, a time of time.monotonic.
+    """
     from sklearn.metrics import accuracy_score, roc_auc_score
 
+    ((control, source),) = bred
     X, y = load_data()
     pairs, aucs, accuracies = split(y), {}, {}
 
     def tell(i, answer):
-        labels = y[pairs[i][1]]
-        aucs[i] = roc_auc_score(labels, answer[1:])
-        accuracies[i] = accuracy_score(labels, answer[1:] > answer[0])
+        labels, seconds = y[pairs[i][1]], time.monotonic() - start
+        aucs[i] = float(roc_auc_score(labels, answer[1:]))
+        accuracies[i] = float(accuracy_score(labels, answer[1:] > answer[0]))
         said = "done" if i == N_SPLITS else f"auc {aucs[i]:.4f}"
-        print(f"{JOBS[i]}: {said} ({seconds():.1f} s)", file=sys.stderr, flush=True)
+        say(f"{JOBS[i]}: {said} ({seconds:.1f} s)\n")
 
     jobs = [(JOBS[i], source, *pair) for i, pair in enumerate(pairs)]
-    ask_all(control, jobs, X, y, SEED, START + BUDGET_S, tell)
+    ask_all(control, jobs, X, y, SEED, start + BUDGET_S, tell)
     val_auc = sum(aucs[i] for i in range(N_SPLITS)) / N_SPLITS
     test_auc, test_acc = aucs[N_SPLITS], accuracies[N_SPLITS]
     return {"val_auc": val_auc, "test_auc": test_auc, "test_acc": test_acc}
 
 
-def seconds():
-    """Seconds since the harness started."""
-    return time.monotonic() - START
+def examine(bred, start):
+    """Pairs (is it ok, a line about it): data, split, budget and fence, by PROBE."""
+    X, y = load_data()
+    *folds, (train, test) = split(y)
+    held = sorted(row for fold in folds for row in fold[1])
+    keeper = "the kernel and Python" if landlock_version() else "Python alone"
+    size, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
+    parts = f"{len(train)} train rows in {N_SPLITS} folds, {len(test)} test rows"
+    processes = min(n_cores(), len(JOBS))
+    try:
+        scores = score(bred, start)
+        chance = f"{scores['val_auc']} and {scores['test_auc']}"
+    except Crash as crash:
+        chance = str(crash)
+    return [
+        (True, f"data: {size}, {missing} missing values, SHA-256 as recorded"),
+        (True, f"classes: {y.sum()} of {len(y)} positive"),
+        (held == sorted(train), f"split: {parts}"),
+        (BUDGET_S > 0, f"budget: {BUDGET_S} s, {processes} processes side by side"),
+        (chance == "0.5 and 0.5", f"fence: kept by {keeper}; AUC by chance: {chance}"),
+    ]
 
 
+def measure(bred):
+    """What the models of a run are worth, its start and its best: see gain.py."""
+    import gain
+
+    return gain.measure(sys.modules[__name__], bred)
+
+
+# --------------------------------------------------------------- evaluation
 def evaluate():
     """Print the block of train.py, whatever happens; True if its status is ok."""
     block = dict.fromkeys(BLOCK, "")
@@ -170,10 +202,10 @@ def evaluate():
         block["commit"] = commit_of_train()
         source = read_train()
         check_place()
-        with breeder([source], len(JOBS), SEED) as control:  # it loads meanwhile
-            block["hypothesis"] = hypothesis(source)
+        with judge(score, START, sources=[source], **JUDGED) as scores:
+            block["hypothesis"] = hypothesis(source)  # the judge loads meanwhile
             check_frozen_files()
-            block |= {key: f"{auc:.6f}" for key, auc in score(control, source).items()}
+            block |= {key: f"{auc:.6f}" for key, auc in scores().items()}
         block["status"] = "ok"
     except Crash as crash:
         block["status"] = f"crashed ({crash})"
@@ -181,7 +213,7 @@ def evaluate():
         block["status"] = f"{HARNESS_FAULT}{refused})"
     except KeyboardInterrupt:
         block["status"] = f"{HARNESS_FAULT}interrupted)"
-    block["wall_time_s"] = f"{seconds():.2f}"
+    block["wall_time_s"] = f"{time.monotonic() - START:.2f}"
     lines = [f"{key}: {value}".rstrip() for key, value in block.items()]
     print("\n".join(lines), flush=True)
     return block["status"] == "ok"
@@ -219,34 +251,12 @@ def hypothesis(source):
 def check():
     """Make sure of the data and the harness, a line each; True if all is ok."""
     fetch_data()
-    X, y = load_data()
-    *folds, (train, test) = split(y)
-    held = sorted(row for fold in folds for row in fold[1])
-    keeper = "the kernel and Python" if landlock_version() else "Python alone"
-    size, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
-    parts = f"{len(train)} train rows in {N_SPLITS} folds, {len(test)} test rows"
-    processes, chance = min(n_cores(), len(JOBS)), score_by_chance()
-    lines = [
-        (True, f"data: {size}, {missing} missing values, SHA-256 as recorded"),
-        (True, f"classes: {y.sum()} of {len(y)} positive"),
-        (held == sorted(train), f"split: {parts}"),
-        (BUDGET_S > 0, f"budget: {BUDGET_S} s, {processes} processes side by side"),
-        (chance == "0.5 and 0.5", f"fence: kept by {keeper}; AUC by chance: {chance}"),
-    ]
-    for ok, line in lines:
-        print(f"ok   {line}" if ok else f"FAIL {line}: git restore prepare.py")
-    return all(ok for ok, _ in lines)
-
-
-def score_by_chance():
-    """val_auc and test_auc of an uninformative model that also tries to peek."""
     probe = PROBE.format(data=str(DATA)).encode()
-    try:
-        with breeder([probe], len(JOBS), SEED) as control:
-            scores = score(control, probe)
-    except Crash as crash:
-        return str(crash)
-    return f"{scores['val_auc']} and {scores['test_auc']}"
+    with judge(examine, START, sources=[probe], **JUDGED) as lines:
+        found = lines()
+    for ok, line in found:
+        print(f"ok   {line}" if ok else f"FAIL {line}: git restore prepare.py")
+    return all(ok for ok, _ in found)
 
 
 # --------------------------------------------------------------------- main
@@ -266,6 +276,10 @@ def show_review(branch, as_json):
 
 def main():
     """Run the command; exit status 0 done, 1 crashed, 2 usage, 3 refused."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")
+    if sys.argv[1:] == ["judge"] and Path("/dev/stdin").is_socket():
+        return 0 if serve() else 1
     commands = {"check": check, "evaluate": evaluate, "log": log, "state": show_state}
     commands["review"] = lambda: show_review(args.branch, args.json)
     parser = argparse.ArgumentParser(
@@ -282,8 +296,6 @@ def main():
     command = commands[args.command]
     for terminated in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(terminated, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         return 0 if command() else 1
     except Refused as refused:

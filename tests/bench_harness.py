@@ -89,8 +89,8 @@ STACKS = {
 }
 SIZE_HEADER = """
                                    peak memory, less that of 303 rows, / table
-    rows  bare s  harness s  ratio    MB   bare  supervisor  candidate  dummy
-at most                       1.10                        3          3      3
+    rows  bare s  harness s  ratio    MB   bare  judge  candidate  dummy
+at most                       1.10                   3          3      3
 """.strip("\n")
 HARNESS, SCRIPT = ("prepare.py", "evaluate"), ("bare.py",)
 
@@ -157,17 +157,18 @@ def medians(rounds):
 
 # ------------------------------------------------------------------------- memory
 class Peaks(threading.Thread):
-    """Peak memory (Pss, bytes) of a process, and of its greatest grandchild."""
+    """Peak memory (Pss, bytes) of a process [0], of its children [1], and so on."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
-        self.pid, self.own, self.grandchild = pid, 0, 0
+        self.pid, self.bytes = pid, [0, 0, 0, 0]
 
     def run(self):
         while Path(f"/proc/{self.pid}").exists():
-            self.own = max(self.own, memory(self.pid))
-            grandchildren = [g for c in children(self.pid) for g in children(c)]
-            self.grandchild = max([self.grandchild, *map(memory, grandchildren)])
+            generation = [self.pid]
+            for i, peak in enumerate(self.bytes):
+                self.bytes[i] = max([peak, *map(memory, generation)])
+                generation = [c for pid in generation for c in children(pid)]
             time.sleep(0.02)
 
 
@@ -190,7 +191,7 @@ def memory(pid):
 
 
 def peaks(project, arguments):
-    """Peak bytes of a Python program in the project: (its own, a grandchild's)."""
+    """Peak bytes of a Python program in the project and of its descendants."""
     command = [sys.executable, *arguments]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=project.path, **quiet) as process:
@@ -199,13 +200,13 @@ def peaks(project, arguments):
         while process.poll() is None:
             time.sleep(0.05)
         watch.join()
-    return watch.own, watch.grandchild
+    return watch.bytes
 
 
 def all_peaks(project, dummy):
-    """Peak bytes of the bare script, supervisor, candidate, candidate of a DUMMY."""
-    script, _ = peaks(project, SCRIPT)
-    return [script, *peaks(project, HARNESS), peaks(dummy, HARNESS)[1]]
+    """Peak bytes of the bare script, the judge, a candidate, and one of a DUMMY."""
+    _, judge, _, candidate = peaks(project, HARNESS)
+    return [peaks(project, SCRIPT)[0], judge, candidate, peaks(dummy, HARNESS)[3]]
 
 
 # --------------------------------------------------------------------- the tables
@@ -245,8 +246,8 @@ def size(folder):
         large = all_peaks(project, dummy)
         more = [max(0, p - q) / table for p, q in zip(large, small, strict=True)]
         line = f"{n_rows:8} {a:7.2f} {b:10.2f} {ratio:6.2f} {table / 1e6:5.0f}"
-        script, supervisor, candidate, least = more
-        line += f" {script:6.1f} {supervisor:11.1f} {candidate:10.1f} {least:6.1f}"
+        script, judge, candidate, least = more
+        line += f" {script:6.1f} {judge:6.1f} {candidate:10.1f} {least:6.1f}"
         print(line, flush=True)
 
 

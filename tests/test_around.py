@@ -104,7 +104,7 @@ class Midway:
             text=True,
             start_new_session=True,
         )
-        self.wait_for(3, lambda n: n >= 3)  # itself, the breeder, a candidate
+        self.wait_for(3, lambda n: n >= 4)  # itself, judge, breeder, a candidate
 
     def offspring(self):
         """Process ids that carry the token."""

@@ -5,10 +5,8 @@ import json
 import os
 import sys
 from itertools import combinations
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import ROOT, Project
 from matplotlib.figure import Figure
@@ -120,23 +118,6 @@ def test_a_better_pipeline_is_found():
     found = simulated_reviews(20, noises=(5.0, 0.2))
     called = sum(numbers["p"] < ALPHA and numbers["mean"] > 0 for numbers in found)
     assert called >= 19, f"{called} of 20"
-
-
-def test_a_model_that_crashes_is_told_and_the_other_still_measured(monkeypatch):
-    monkeypatch.setattr(gain, "REPEATS", 2)
-    X = pd.DataFrame({"x": np.arange(60.0)})
-    y = np.arange(60) % 2
-    harness = SimpleNamespace(
-        SEED=1,
-        load_data=lambda: (X, y),
-        split=lambda y: [(np.arange(40), np.arange(40, 60))],
-    )
-    notes = []
-    start = (ROOT / "train.py").read_bytes()
-    found = gain.measure(harness, {"start": start, "best": b"1 / 0"}, notes)
-    assert found["gain"] is None and found["test_gain"] is None
-    assert set(found["models"]) == {"start"}, notes
-    assert "best can't be judged" in notes[0] and "ZeroDivisionError" in notes[0]
 
 
 # ------------------------------------------------------------------ the picture
@@ -295,6 +276,22 @@ def test_falsified_rows_and_a_changed_frozen_file_are_named_and_exit_1(night, tm
     assert (
         f"{discard[:7]}: a discard with 0.920000, above its bar 0.910000" in done.stdout
     )
+
+
+def test_a_model_that_crashes_is_told_and_the_other_still_measured(night, tmp_path):
+    project = night.copy(tmp_path / "copy")
+    project.iterate("1 / 0\n" + (project.path / "train.py").read_text())
+    crash = (project.path / "results.tsv").read_text().splitlines()[-1]
+    commit, _, _, seconds, _, idea = crash.split("\t")
+    kept = "\t".join([commit, "0.950000", "0.950000", seconds, "keep", idea])
+    edit_results(project, crash, kept)
+    done = project.run("review")
+    assert done.returncode == 1, done.stdout
+    assert f"! {crash[:7]}: scored again, it is crashed (fold" in done.stdout
+    assert "note: best can't be judged: best fit" in done.stdout
+    assert "ZeroDivisionError" in done.stdout
+    assert "start and best could not both be measured" in done.stdout
+    assert "\nstart  " in done.stdout and "\nbest  " not in done.stdout
 
 
 @pytest.mark.thorough

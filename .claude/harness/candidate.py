@@ -1,8 +1,9 @@
 """The candidate's side of the trust boundary: only here runs a line of train.py.
 
-`breed` is the parent of all candidates. It loads libraries and forks; it never runs
-train.py, never holds data and never fits (a fork after an OpenMP fit may hang). A
-candidate gets one job: rows and labels to fit, held-out rows without their labels.
+`breed` is the parent of all candidates, forked from the judge before that has data. It
+loads libraries and forks; it never runs train.py, never holds data and never fits (a
+fork after an OpenMP fit may hang). A candidate gets one job: rows and labels to fit,
+held-out rows without their labels.
 """
 
 import contextlib
@@ -67,14 +68,10 @@ def breed(modules):
 
 
 def load(modules):
-    """Import what candidates need, once for all of them, and what they import late."""
-    gc.disable()
-    for name in ["numpy", "pandas", *modules]:
+    """Import what candidates need, once for all of them."""
+    for name in modules:
         with contextlib.suppress(ImportError, OSError):  # the candidate will say it
             importlib.import_module(name)
-    if "sklearn.utils" in sys.modules:
-        one_cell = sys.modules["pandas"].DataFrame({"x": [0.0]})
-        sys.modules["sklearn.utils"].check_array(one_cell)
     gc.freeze()  # candidates share these pages: nobody writes marks into them
     gc.enable()
 
@@ -274,7 +271,3 @@ def seccomp(machine):
     pointer = struct.pack("HP", len(program), ctypes.addressof(buffer))
     if libc.prctl(22, 2, pointer, 0, 0):
         raise OSError(ctypes.get_errno(), "seccomp did not take the fence")
-
-
-if __name__ == "__main__":
-    breed(sys.argv[1:])

@@ -3,10 +3,9 @@
 Candidates run in fenced fresh processes; here are the labels and the arithmetic.
 """
 
-import sys
 import time
 
-from supervisor import Crash, ask_all, breeder, n_cores
+from supervisor import Crash, ask_all, n_cores, say
 
 # ---------------------------------------------------------------- constants
 REPEATS, FOLDS = 10, 5  # of the cross-validation on the train part
@@ -18,21 +17,22 @@ PROGRESS = 10  # fits from one line of progress to the next
 TEST = ["test_auc", "test_acc"]
 
 
-def measure(harness, sources, notes):
-    """What models are worth: {name: train.py as bytes}, start alone or start and best.
+def measure(harness, bred):
+    """What the start is worth, and the best if it is bred too. Runs in the judge.
 
-    Returns {"models": {name: numbers}, "gain": numbers, "test_gain": numbers}, the
-    last two None unless both ended. A crash is told in notes.
+    harness: prepare.py's module; bred: pairs (control, train.py as bytes). Returns
+    {"models": {name: numbers}, "gain": numbers, "test_gain": numbers, "crashes":
+    lines}, where the gains are None unless both models ended.
     """
     X, y = harness.load_data()
     train, test = harness.split(y)[-1]
     pairs = [*fresh_folds(train, y), (train, test)]
-    models, aucs, finals = {}, {}, {}
-    for name, source in sources.items():
+    models, aucs, finals, crashes = {}, {}, {}, []
+    for name, model in zip(["start", "best"], bred, strict=False):
         try:
-            answers, fit_s = fit_all(name, source, X, y, pairs, harness.SEED)
+            answers, fit_s = fit_all(name, model, X, y, pairs, harness.SEED)
         except Crash as crash:
-            notes.append(f"{name} can't be judged: {crash}")
+            crashes.append(f"{name} can't be judged: {crash}")
             continue
         folds = zip(pairs, answers[:-1], strict=False)
         aucs[name] = [auc(y[held], answer[1:]) for (_, held), answer in folds]
@@ -40,10 +40,10 @@ def measure(harness, sources, notes):
         finals[name] = answers[-1]
     for name, numbers in on_test(y[test], finals).items():
         models.setdefault(name, {}).update(numbers)
-    gain = None
+    gains = {"gain": None, "test_gain": models.pop("gain", None)}
     if len(aucs) == 2:
-        gain = corrected_t_test(aucs["best"], aucs["start"], FOLDS)
-    return {"models": models, "gain": gain, "test_gain": models.pop("gain", None)}
+        gains["gain"] = corrected_t_test(aucs["best"], aucs["start"], FOLDS)
+    return {"models": models, "crashes": crashes} | gains
 
 
 # ------------------------------------------------------- repeated cross-validation
@@ -57,20 +57,19 @@ def fresh_folds(train, y):
     return [(train[fit], train[held]) for fit, held in cv.split(train, y[train])]
 
 
-def fit_all(name, source, X, y, pairs, seed):
+def fit_all(name, model, X, y, pairs, seed):
     """The candidates' answers to all pairs, and seconds a fit took; Crash without."""
+    control, source = model
     begin, answers, ends = time.monotonic(), {}, []
 
     def tell(i, answer):
         answers[i] = answer
         ends.append(time.monotonic() - begin)
         if len(ends) % PROGRESS == 0:
-            line = f"{name}: {len(ends)} of {len(pairs)} fits ({ends[-1]:.1f} s)"
-            print(line, file=sys.stderr, flush=True)
+            say(f"{name}: {len(ends)} of {len(pairs)} fits ({ends[-1]:.1f} s)\n")
 
     jobs = [(f"{name} fit {i + 1}", source, *pair) for i, pair in enumerate(pairs)]
-    with breeder([source], len(jobs), seed) as control:
-        ask_all(control, jobs, X, y, seed, begin + BUDGET_S, tell)
+    ask_all(control, jobs, X, y, seed, begin + BUDGET_S, tell)
     side_by_side = min(n_cores(), len(jobs))
     fit_s = (ends[-1] - ends[0]) / (len(ends) - 1) * side_by_side
     return [answers[i] for i in range(len(jobs))], fit_s

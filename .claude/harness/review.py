@@ -11,7 +11,8 @@ import io
 import json
 from datetime import UTC, datetime
 
-from gain import FOLDS, REPEATS, RESAMPLES, measure
+from gain import FOLDS, REPEATS, RESAMPLES
+from judge import judge
 from picture import draw
 from ratchet import HERE, git
 from record import differences, find_run, score_again, train_of, what_happened
@@ -29,7 +30,7 @@ def review(harness, branch=None, as_json=False):
     found = what_happened(run) | {"differences": differences(run), "notes": run.notes}
     found |= {"models": {}, "gain": None, "test_gain": None, "amlb": []}
     if found["best"]:
-        judge(harness, run, found)
+        assess(harness, run, found)
         found["amlb"] = amlb_lines(harness, found["models"])
     found["verdict"] = verdict(found)
     found["test_looks"] = looks(run)
@@ -39,15 +40,18 @@ def review(harness, branch=None, as_json=False):
     return found["record_is_true"]
 
 
-def judge(harness, run, found):
+def assess(harness, run, found):
     """Score start and best again, then measure them: fills in what is found."""
     models = {"start": {"commit": run.base}}
     if found["best"]["commit"] != run.base:
         models["best"] = {"commit": found["best"]["commit"]}
     for name, model in models.items():
         found["differences"] += score_again(run, name, model)
-    sources = {name: train_of(model["commit"]) for name, model in models.items()}
-    measured = measure(harness, sources, run.notes)
+    sources = [train_of(model["commit"]) for model in models.values()]
+    n_jobs, seed = REPEATS * FOLDS + 1, harness.SEED
+    with judge(harness.measure, sources=sources, n_jobs=n_jobs, seed=seed) as numbers:
+        measured = numbers()
+    run.notes += measured.pop("crashes")
     if measured["models"]:
         git("config", f"branch.{run.branch}.reviews", str(looks(run) + 1))
     for name, model in models.items():

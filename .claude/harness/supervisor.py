@@ -1,10 +1,9 @@
-"""The supervisor's side of the trust boundary: asks fresh processes, holds the clock.
+"""The judge's side of the trust boundary: asks fresh processes, holds the clock.
 
 It sends a candidate what the candidate may know and takes raw float64 bytes back:
 there is nothing to unpickle. It never runs a line of train.py.
 """
 
-import ast
 import contextlib
 import os
 import pickle
@@ -16,15 +15,8 @@ import sys
 import tempfile
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from pathlib import Path
-
-from candidate import adopt_orphans, kill_orphans
 
 # ---------------------------------------------------------------- constants
-CANDIDATE = Path(__file__).with_name("candidate.py")
-LIBRARIES = ["sklearn", "pandas", "numpy", "scipy", "lightgbm", "xgboost", "flaml"]
-PASSED_ON = ["PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH"]  # of the environment
-THREAD_POOLS = ["OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"]
 MEMORY_SHARE = 0.8  # of the machine's memory, for all candidates together
 DISK_BYTES = 2**28  # of temporary files, for all candidates together
 OUTPUT_BYTES = 3000  # shown of the end of what a candidate prints
@@ -37,62 +29,6 @@ class Crash(Exception):
 def n_cores():
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-
-
-# ------------------------------------------------------------- the processes
-@contextlib.contextmanager
-def breeder(sources, n_jobs, seed):
-    """A socket for requests to fork candidates; when it is closed, all are dead."""
-    adopt_orphans()
-    modules = sorted({name for source in sources for name in libraries(source)})
-    command = [sys.executable, "-Psu", CANDIDATE, *modules]
-    environ = candidate_environ(n_cores() // min(n_cores(), n_jobs), seed)
-    control, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            command,
-            stdin=theirs,
-            stdout=subprocess.DEVNULL,
-            env=environ,
-            cwd="/",
-            start_new_session=True,
-        )
-    try:
-        yield control
-    finally:
-        control.close()
-        try:
-            process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        kill_orphans()
-
-
-def libraries(source):
-    """Modules of LIBRARIES that train.py imports: safe to load before the fork."""
-    nodes = syntax_nodes(source)
-    names = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
-    froms = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
-    names += [f"{n.module}.{a.name}" for n in froms for a in n.names]
-    parts = [name.split(".")[:2] for name in names]  # deeper ones may be scripts
-    return {".".join(part) for part in parts if part[0] in LIBRARIES}
-
-
-def syntax_nodes(source):
-    """All nodes of the syntax tree; [] if it does not parse (a candidate will say)."""
-    try:
-        return list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-
-
-def candidate_environ(n_threads, seed):
-    """Few variables, no secrets; n_threads a process, whatever n_jobs train.py says."""
-    environ = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-    environ |= {f"{pool}_THREADS": str(n_threads) for pool in THREAD_POOLS}
-    environ |= {"OMP_THREAD_LIMIT": str(n_threads), "PYTHONHASHSEED": str(seed)}
-    return environ | {"JOBLIB_MULTIPROCESSING": "0"}  # LightGBM asks joblib
 
 
 # ------------------------------------------------------------------ the jobs
@@ -227,8 +163,13 @@ def system(*command, timeout=None):
 def show(name, printed):
     """A candidate's output on stderr, indented: it can't pass for the block."""
     lines = printed.decode(errors="replace").splitlines()
-    text = "".join(f"    {name} | {one_line(line)}\n" for line in lines)
-    print(text, end="", file=sys.stderr, flush=True)
+    say("".join(f"    {name} | {one_line(line)}\n" for line in lines))
+
+
+def say(text):
+    """The text on stderr in one write, so that nothing of another thread's gets in."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def one_line(text, width=200):
