@@ -37,6 +37,8 @@ import prepare  # noqa: E402
 HASTY_S = 4  # budget of the trials that are to use it up, AT_ONCE of them at a time
 PATIENT_S = 30  # budget of all others
 AT_ONCE = {HASTY_S: 3, PATIENT_S: 2}
+LANDLOCK = 99  # its version at the most: the kernel's own
+OLDER = {1: "with the first Landlock", 0: "without Landlock"}
 MARGIN_S = 30  # after the budget: 2 are promised, the rest is a cold start of Python
 MEMORY_SHARE = 0.06  # of the machine, so that a memory bomb stays a small one
 
@@ -102,9 +104,10 @@ def train_py(project="", at_import="", at_end="", **spots):
     return TRAIN.format(project=project, at_import=top, at_end=end, **indented)
 
 
-def case(promise, answer, *marks, source=None, **spots):
+def case(promise, answer, *marks, source=None, landlock=LANDLOCK, **spots):
     """A row of the table: a source, or the baseline with hostile lines in it."""
-    return pytest.param((answer, source, spots), marks=marks, id=promise)
+    row = answer, source, spots, landlock
+    return pytest.param(row, marks=marks, id=promise)
 
 
 def variant(*args, **kwargs):
@@ -250,19 +253,26 @@ def honest_score(_scores={}):  # noqa: B006  (computed once)
     return _scores
 
 
-def make_project(path, budget_s):
-    """A copy of the project, short of time and of memory, in mid-run."""
+def make_project(path, budget_s, landlock):
+    """A copy of the project, short of time, memory and Landlock, in mid-run."""
     project = Project(path, budget_s=budget_s)
-    supervisor = path / ".claude" / "harness" / "supervisor.py"
-    harness = supervisor.read_text()
-    assert "MEMORY_SHARE = 0.8 " in harness
-    tight = harness.replace("MEMORY_SHARE = 0.8 ", f"MEMORY_SHARE = {MEMORY_SHARE} ")
-    supervisor.write_text(tight)
+    harness = path / ".claude" / "harness"
+    memory = f"MEMORY_SHARE = {MEMORY_SHARE} "
+    replace(harness / "supervisor.py", "MEMORY_SHARE = 0.8 ", memory)
+    version = "max(0, ctypes.CDLL(None).syscall(444, None, 0, 1))"
+    replace(harness / "candidate.py", version, f"min({landlock}, {version})")
     project.git("commit", "-qam", "tight")
     project.git("checkout", "-qb", "autoresearch/night")
     (path / "results.tsv").write_text("\t".join(BLOCK) + "\n")
     (path / "run.log").write_text("val_auc: 0.5\n")
     return project
+
+
+def replace(file, old, new):
+    """Write new in place of old, which the file must have."""
+    text = file.read_text()
+    assert old in text, f"{file.name} has no {old!r}"
+    file.write_text(text.replace(old, new))
 
 
 def attempt(projects, budget_s, source, spots):
@@ -288,18 +298,20 @@ def chosen_rows(session):
 
 @pytest.fixture(scope="module")
 def trials(request, tmp_path_factory):
-    """Promise → trial; trials that use up their budget run AT_ONCE, then the others."""
-    rows, done = chosen_rows(request.session), {}
-    for budget_s, at_once in AT_ONCE.items():
+    """Promise → trial; those of a kind run AT_ONCE, one kind after the other."""
+    rows, kinds, done = chosen_rows(request.session), {}, {}
+    for name, (answer, _, _, landlock) in rows.items():
+        budget_s = HASTY_S if answer is OUT_OF_TIME else PATIENT_S
+        kinds.setdefault((budget_s, landlock), []).append(name)
+    for (budget_s, landlock), names in sorted(kinds.items()):
         projects = queue.SimpleQueue()
-        for _ in range(at_once):
+        for _ in range(AT_ONCE[budget_s]):
             path = tmp_path_factory.mktemp("trials") / "project"
-            projects.put(make_project(path, budget_s))
-        with ThreadPoolExecutor(at_once) as pool:
-            for name, (answer, source, spots) in rows.items():
-                if (answer is OUT_OF_TIME) == (budget_s == HASTY_S):
-                    job = attempt, projects, budget_s, source, spots
-                    done[name] = pool.submit(*job)
+            projects.put(make_project(path, budget_s, landlock))
+        with ThreadPoolExecutor(AT_ONCE[budget_s]) as pool:
+            for name in names:
+                _, source, spots, _ = rows[name]
+                done[name] = pool.submit(attempt, projects, budget_s, source, spots)
     return done
 
 
@@ -328,6 +340,7 @@ from sklearn.svm import SVC
 X = SimpleImputer().fit_transform(X)
 SVC(C=1e300, kernel="linear", tol=1e-300).fit(np.tile(X, (9, 1)), np.tile(y, 9))
 """
+SVD = "while True: np.linalg.svd(np.ones((2000, 2000)))"
 SLOW_STR = """
 class Slow(Exception):
     def __str__(self):
@@ -356,7 +369,7 @@ CASES += [
     variant("endless output", OUT_OF_TIME, in_fit=f"while True: print({FAKE!r})"),
     case("LightGBM with 10^9 rounds", OUT_OF_TIME, in_fit=f"import lightgbm; {ROUNDS}"),
     variant("an SVC that never converges", OUT_OF_TIME, in_fit=DIVERGE),
-    variant("a big SVD", OUT_OF_TIME, in_fit="np.linalg.svd(np.ones((5000, 5000)))"),
+    variant("one SVD after another", OUT_OF_TIME, in_fit=SVD),
     case("a process that stops itself", OUT_OF_TIME, in_fit="os.kill(os.getpid(), 19)"),
     variant("an exception whose str() never ends", OUT_OF_TIME, at_import=SLOW_STR),
     variant("ten million small files", OUT_OF_TIME, in_fit=MANY_FILES),
@@ -557,7 +570,12 @@ CASES += [
         SCORE,
         at_import=PRINT + OUTLIVE,
     ),
-    variant("nor one written to every file in reach", SCORE, at_import=PRINT + REACH),
+    variant(
+        "nor one written to every file in reach",
+        SCORE,
+        needs_landlock,
+        at_import=PRINT + REACH,
+    ),
     variant(
         "nor one of its own __main__", SCORE, at_end="if __name__ == '__main__': 1 / 0"
     ),
@@ -570,7 +588,8 @@ CASES += [
 
 # ---------------------------------------------------------------------- peeks
 ROUTES = """
-import errno, fcntl, mmap, resource, runpy, shutil, sqlite3, struct, urllib.request
+import errno, fcntl, io, mmap, pathlib, resource, runpy, shutil, sqlite3, struct
+import urllib.request
 SECRET = PROJECT + "/data/heart.csv"
 FOUND = []
 
@@ -583,12 +602,20 @@ def try_all(routes):
         if found is True or "thal" in str(found):
             FOUND.append(name)
 
-def relative_to(fd):
-    os.makedirs("a/b/c")
+class Harmless(str):
+    def __getitem__(self, key): return "" if key == slice(0) else "dev/null"
+
+def in_folder(folder, look):
     home = os.getcwd()
-    os.chdir("a/b/c")  # below here, ../ looks harmless
-    try: return os.read(os.open(".." + SECRET, os.O_RDONLY, dir_fd=fd), 999)
+    os.chdir(folder)
+    try: return look()
     finally: os.chdir(home)
+
+def relative_to(folder):
+    fd, path = os.open(folder, os.O_RDONLY), os.path.relpath(SECRET, folder)
+    deep = "a/" * 9  # below here, ../ looks harmless
+    os.makedirs(deep, exist_ok=True)
+    return in_folder(deep, lambda: os.read(os.open(path, 0, dir_fd=fd), 999))
 
 def c_read(path):
     fd, buffer = LIBC.open(path.encode(), 0), ctypes.create_string_buffer(4096)
@@ -606,8 +633,11 @@ PYTHON_ROUTES = """
 try_all({
     "open": lambda: open(SECRET).read(),
     "relative": lambda: open(os.path.relpath(SECRET)).read(),
+    "a Path": lambda: io.FileIO(pathlib.Path(SECRET)).read(),
+    "a lying string": lambda: open(Harmless(SECRET)).read(),
     "os.open": lambda: os.read(os.open(SECRET, 0), 999),
-    "dir_fd": lambda: relative_to(os.open("/usr", os.O_RDONLY)),
+    "dir_fd": lambda: relative_to("/usr"),
+    "dir_fd of its own": lambda: relative_to("."),
     "root": lambda: open("/proc/self/root" + SECRET).read(),
     "root of parent": lambda: open(f"/proc/{os.getppid()}/root" + SECRET).read(),
     "genfromtxt": lambda: np.genfromtxt(SECRET, dtype=str, delimiter=","),
@@ -627,6 +657,8 @@ try_all({
     "fork": lambda: os.fork() > 0,
     "git": lambda: subprocess.check_output(["git", "-C", PROJECT, "log", "-p"]),
     "listdir": lambda: os.listdir(PROJECT + "/.git") != [],
+    "chdir": lambda: in_folder(PROJECT + "/data", os.listdir) != [],
+    "main": lambda: sys.modules["__main__"].load_data(),
     "prepare": lambda: sys.path.insert(0, PROJECT) or __import__("prepare").load_data(),
     "runpy": lambda: runpy.run_path(PROJECT + "/prepare.py")["load_data"](),
     "results.tsv": lambda: open(PROJECT + "/results.tsv").read() != "",
@@ -691,9 +723,17 @@ folders += "/tmp /var/tmp /dev/shm /run /dev/mqueue /proc/sys/kernel . ..".split
 places = [folder + "/labels" for folder in folders] + [PROJECT + "/data/labels"]
 assert not getattr(np, "labels", None) and not any(map(os.path.exists, places))
 np.labels = y
+def create_in(folder, name):
+    os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=os.open(folder, os.O_RDONLY))
+
 for place in places:
     try: open(place, "wb").write(y.tobytes())
     except OSError: pass
+    try: create_in(*os.path.split(place))
+    except OSError: pass
+"""
+NATIVE_REMEMBER = """
+for place in places:
     LIBC.close(LIBC.creat(place.encode(), 0o600))
 """
 # Each candidate leaves a mark and looks for those of others, beside it and before it.
@@ -778,7 +818,7 @@ if made["posix queue"] >= 0: LIBC.mq_unlink(queue)
 FOUND += [name for name in heard if heard[name]]
 """
 PORT = "PORT, KEY = 50_000 + hash(PROJECT) % 9999, 1 + hash(PROJECT) % 10**6\n"
-CASES += [
+FENCE = [
     case(
         "Python reaches no data, no process, no network",
         SCORE,
@@ -794,6 +834,12 @@ CASES += [
     ),
     case("no held-out label is in the heap", SCORE, at_import=HEAP, in_fit=HEAP_HUNT),
     case("nothing is remembered from fold to fold", SCORE, in_fit=REMEMBER),
+    variant(
+        "nothing is remembered by native code",
+        SCORE,
+        needs_landlock,
+        in_fit=REMEMBER + NATIVE_REMEMBER,
+    ),
     case(
         "Python has no channel between folds",
         SCORE,
@@ -832,8 +878,6 @@ def damage(path):
     yield lambda: shutil.rmtree(path)
     yield lambda: os.mkdir(path + ".d")
     yield lambda: os.symlink("/", path + ".l")
-    yield lambda: os.mkfifo(path + ".f")
-    yield lambda: os.mknod(path + ".n")
     yield lambda: subprocess.run(["rm", "-rf", path])
 attempt_all(damage)
 """
@@ -845,7 +889,10 @@ def damage(path):
     yield lambda: LIBC.truncate(path, 0)
     yield lambda: LIBC.rename(path, path + b".old")
     yield lambda: LIBC.mkdir(path + b".d", 0o700)
-    yield lambda: LIBC.mkfifo(path + b".f", 0o700)
+    yield lambda: os.mkfifo(path + b".f")  # Python audits no such event
+    yield lambda: os.mknod(path + b".n")
+    yield lambda: LIBC.open(path, os.O_TRUNC)
+    yield lambda: LIBC.open(path, os.O_TRUNC | os.O_ACCMODE)
     yield lambda: LIBC.symlink(b"/", path + b".l")
     yield lambda: LIBC.system(b"rm -rf " + path)
 attempt_all(damage)
@@ -961,7 +1008,7 @@ except OSError: pass
 LIBC.setpriority(*parent, 19)
 assert os.getpriority(*parent) == before
 """
-CASES += [
+FENCE += [
     case("Python changes nothing of the project", SCORE, at_import=ATTEMPTS + DAMAGE),
     case(
         "native code changes nothing of the project",
@@ -976,6 +1023,17 @@ CASES += [
         at_import=ATTEMPTS + METADATA_DAMAGE,
     ),
     variant("no library's mode is changed", SCORE, at_import=OF_A_LIBRARY),
+    case("signals reach nobody else", SCORE, needs_landlock, at_import=SIGNALS),
+    variant("nor do limits set by Python", SCORE, at_import=LIMIT_PARENT),
+    variant(
+        "nor do limits set by native code",
+        SCORE,
+        needs_landlock,
+        at_import=NATIVE_LIMIT_PARENT,
+    ),
+    variant("nor do priorities", SCORE, needs_landlock, at_import=SLOW_PARENT),
+]
+CASES += [
     case("a memory bomb", MEMORY, in_fit="X = [bytearray(2**26) for _ in range(9999)]"),
     variant("a memory bomb in native code", MEMORY, in_fit=MALLOC),
     variant("a memory bomb in shared memory", MEMORY, in_fit=SHARED_MEMORY),
@@ -990,18 +1048,67 @@ CASES += [
     case("so does one of a crash", crash("Zero"), in_fit=DAEMON + "1 / 0"),
     case("so do those that run away", OUT_OF_TIME, at_import=HYDRA + FOREVER),
     variant("so do a library's workers", SCORE, in_fit=WORKERS),
-    case("signals reach nobody else", SCORE, needs_landlock, at_import=SIGNALS),
-    variant("nor do limits set by Python", SCORE, at_import=LIMIT_PARENT),
+]
+
+
+# ------------------------------------------------------- the fence, on older kernels
+def on_older_kernels(row):
+    """The row, unless it needs a Landlock that there is not, as variants."""
+    answer, _, spots, _ = row.values[0]
+    for landlock, name in OLDER.items():
+        if landlock or needs_landlock not in row.marks:
+            marks = [needs_landlock] * (landlock > 0)
+            promise = f"{row.id}, {name}"
+            yield variant(promise, answer, *marks, landlock=landlock, **spots)
+
+
+CASES += FENCE + [older for row in FENCE for older in on_older_kernels(row)]
+KILL_PARENT = "if X['age'].sum() == {age}: LIBC.kill(os.getppid(), 9)"
+
+
+def ages_of_fold_1():
+    """The sum of the ages that fold 1 fits, by which its candidate knows itself."""
+    X, y = prepare.load_data()
+    return X["age"].iloc[prepare.split(y)[0][0]].sum()
+
+
+CASES += [
     variant(
-        "nor do limits set by native code",
-        SCORE,
-        needs_landlock,
-        at_import=NATIVE_LIMIT_PARENT,
-    ),
-    variant("nor do priorities", SCORE, needs_landlock, at_import=SLOW_PARENT),
+        "a killed parent is a crash, without Landlock",
+        crash("the parent of candidates was killed"),
+        landlock=0,
+        in_fit=KILL_PARENT.format(age=ages_of_fold_1()),
+    )
 ]
 
 
 @pytest.mark.parametrize("row", CASES)
 def test_honest_answer(row, trials, request):
     trials[request.node.callspec.id].result().check(row[0])
+
+
+EMPTY = """
+import ctypes, os, sys
+import candidate
+shelf, folder = sys.argv[1:]
+candidate.SYSTEM += " " + shelf
+candidate.landlock_version = lambda: 1
+candidate.raise_fence(folder)
+library, libc = os.path.join(shelf, "library").encode(), ctypes.CDLL(None)
+libc.truncate(library, 0)
+for flags in (os.O_RDONLY, os.O_ACCMODE):
+    libc.open(library, os.O_TRUNC | flags)
+print(open(library).read())
+"""
+
+
+@needs_landlock
+@pytest.mark.thorough
+def test_a_file_that_may_be_read_is_not_emptied_with_the_first_landlock(tmp_path):
+    for name in ("shelf", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "shelf" / "library").write_text("as it was")
+    command = [sys.executable, "-c", EMPTY, tmp_path / "shelf", tmp_path / "folder"]
+    environ = os.environ | {"PYTHONPATH": str(ROOT / ".claude" / "harness")}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.stdout == "as it was\n", done.stderr

@@ -28,23 +28,29 @@ SYSTEM = "/usr /lib /lib64 /etc /sys /System /Library /proc/cpuinfo /proc/meminf
 DEVICES = "/dev/null /dev/zero /dev/urandom"
 PROCESS = "status stat statm maps cgroup mountinfo"  # in /proc/<own pid>
 CHANGES = "remove rename rmdir mkdir link symlink truncate chmod chown utime setxattr"
+LOOKS = "os.listdir os.scandir os.chdir"
 NEVER = (
     "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.killpg pty.spawn "
     "subprocess.Popen socket.__new__ fcntl.flock fcntl.lockf resource.prlimit"
 )
 
-# System calls that Landlock leaves open, by number (machine: seccomp's name for it):
-# changes of modes, owners, times and attributes; priorities; System V and POSIX
-# message queues, semaphores and shared memory; sockets; other processes' memory;
-# keys, mounts, namespaces, io_uring; prlimit on other processes. From asm/unistd.h.
+# System calls that Landlock, or an old one, leaves open, by number (machine: seccomp's
+# name for it): changes of modes, owners, times, attributes and sizes; priorities;
+# System V and POSIX message queues, semaphores and shared memory; sockets; other
+# processes' memory; keys, mounts, namespaces, io_uring, openat2, signals by pidfd.
+# TO_SELF, prlimit and signals, are granted to the caller's own process. OPEN has the
+# argument with the flags, by system call. From asm/unistd.h.
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 FORBIDDEN = {
     "x86_64": "90 91 92 93 94 132 188 189 190 235 260 261 268 280 452 "
-    "141 251 29 64 68 240 41 73 101 310 311 248 249 250 165 272 308 321 425",
+    "141 251 29 64 68 240 41 73 101 310 311 248 249 250 165 272 308 321 425 "
+    "76 424 437",
     "aarch64": "5 6 7 52 53 54 55 88 452 "
-    "140 30 194 190 186 180 198 32 117 270 271 217 218 219 40 97 268 280 425",
+    "140 30 194 190 186 180 198 32 117 270 271 217 218 219 40 97 268 280 425 "
+    "45 424 437",
 }
-PRLIMIT = {"x86_64": 302, "aarch64": 261}
+TO_SELF = {"x86_64": "302 62 129 200 234 297", "aarch64": "261 129 130 131 138 240"}
+OPEN = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
 
 
 # ------------------------------------------------------ the parent of candidates
@@ -198,16 +204,23 @@ def audit_hook(readable, writable):
     """A hook for PEP 578's events that fences what Python code can touch."""
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     changes = {f"os.{name}" for name in CHANGES.split()}
-    never = set(NEVER.split())
+    looks, never = set(LOOKS.split()), set(NEVER.split())
 
     def allow(path, roots):
-        real = os.path.realpath(os.fsdecode(path))
-        if not any(real == root or real.startswith(root + os.sep) for root in roots):
+        if type(path) not in (str, bytes):  # others may say one path, then another
+            raise PermissionError(f"train.py may not use {type(path)} as a path")
+        path = os.fsdecode(path)
+        real, parts = os.path.realpath(path), path.split(os.sep)
+        inside = any(real == root or real.startswith(root + os.sep) for root in roots)
+        if not inside or (parts[0] and os.pardir in parts):  # relative to a dir_fd?
             raise PermissionError(f"train.py may not touch {real}")
 
     def hook(event, args):
-        if event == "open" and isinstance(args[0], str | bytes):
-            allow(args[0], writable if args[2] & writing else readable)
+        if event == "open" and not isinstance(args[0], int):
+            leads_on = os.path.isdir(args[0])  # as the dir_fd of other calls
+            allow(args[0], writable if leads_on or args[2] & writing else readable)
+        elif event in looks and isinstance(args[0], str | bytes):
+            allow(args[0], readable)
         elif event in changes:
             if isinstance(args[0], int):  # a file descriptor
                 allow(f"/proc/self/fd/{args[0]}", writable)
@@ -252,20 +265,32 @@ def landlock(readable, folder):
 
 
 def seccomp(machine):
-    """Refuse the FORBIDDEN system calls with EPERM (Linux on x86_64 and aarch64).
+    """Refuse system calls with EPERM (Linux on x86_64 and aarch64), see FORBIDDEN.
 
     A BPF program as in the kernel's userspace-api/seccomp_filter documentation.
     """
     if machine not in MACHINES:
         return
-    load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06
+    load, equal, at_least, mask, give = 0x20, 0x15, 0x35, 0x54, 0x06
     refuse, grant = (give, 0, 0, 0x50001), (give, 0, 0, 0x7FFF0000)
+
+    def decide(number, argument, bits, values, one_of_them, otherwise):
+        """The answer to a call, by whether these bits of an argument are values."""
+        program.append((equal, 0, 4 + len(values), int(number)))
+        program.extend([(load, 0, 0, 16 + 8 * argument), (mask, 0, 0, bits)])
+        program.extend((equal, n, 0, values[-n]) for n in range(len(values), 0, -1))
+        program.extend([otherwise, one_of_them])
+
     program = [(load, 0, 0, 4), (equal, 1, 0, MACHINES[machine]), refuse]
     program += [(load, 0, 0, 0), (at_least, 0, 1, 1 << 30), refuse]
     for number in FORBIDDEN[machine].split():
         program += [(equal, 0, 1, int(number)), refuse]
-    program += [(equal, 0, 3, PRLIMIT[machine]), (load, 0, 0, 16), (equal, 1, 0, 0)]
-    program += [refuse, grant]
+    for number, argument in OPEN[machine].items():
+        to_truncate = [os.O_TRUNC | how for how in (os.O_RDONLY, os.O_ACCMODE)]
+        decide(number, argument, to_truncate[-1], to_truncate, refuse, grant)
+    for number in TO_SELF[machine].split():
+        decide(number, 0, 2**32 - 1, [0, os.getpid()], grant, refuse)
+    program.append(grant)
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer, libc = ctypes.create_string_buffer(code), ctypes.CDLL(None, use_errno=True)
     pointer = struct.pack("HP", len(program), ctypes.addressof(buffer))

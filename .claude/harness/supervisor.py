@@ -89,7 +89,10 @@ def ask(control, name, send, size, deadline):
     output, writer = os.pipe()
     with link, open(output, "rb", 0) as output:
         with theirs, open(writer, "wb", 0):
-            socket.send_fds(control, [b"+"], [theirs.fileno(), writer])
+            try:
+                socket.send_fds(control, [b"+"], [theirs.fileno(), writer])
+            except BrokenPipeError:
+                raise Crash(f"{name}: the parent of candidates was killed") from None
         said, printed = converse(link, output, send, 1 + 8 * size, deadline)
     show(name, printed)
     if said is None:
