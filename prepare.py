@@ -187,13 +187,6 @@ def examine(bred, start):
     ]
 
 
-def measure(bred):
-    """What the models of a run are worth, its start and its best: see gain.py."""
-    import gain
-
-    return gain.measure(sys.modules[__name__], bred)
-
-
 # --------------------------------------------------------------- evaluation
 def evaluate():
     """Print the block of train.py, whatever happens; True if its status is ok."""

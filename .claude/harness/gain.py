@@ -17,13 +17,15 @@ PROGRESS = 10  # fits from one line of progress to the next
 TEST = ["test_auc", "test_acc"]
 
 
-def measure(harness, bred):
-    """What the start is worth, and the best if it is bred too. Runs in the judge.
+def measure(bred):
+    """What the start is worth, and the best if it is bred too; the judge runs it.
 
-    harness: prepare.py's module; bred: pairs (control, train.py as bytes). Returns
-    {"models": {name: numbers}, "gain": numbers, "test_gain": numbers, "crashes":
-    lines}, where the gains are None unless both models ended.
+    bred: pairs (control, train.py as bytes). Returns {"models": {name: numbers},
+    "gain": numbers, "test_gain": numbers, "crashes": lines}, where the gains are None
+    unless both models ended.
     """
+    import __main__ as harness  # prepare.py
+
     X, y = harness.load_data()
     train, test = harness.split(y)[-1]
     pairs = [*fresh_folds(train, y), (train, test)]

@@ -37,7 +37,7 @@ THREAD_POOLS = ["OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"]
 def judge(function, *args, sources, n_jobs, seed):
     """A function that waits for what `function(bred, *args)` returns in the judge.
 
-    `function` is prepare.py's, its result goes as JSON; `bred` has a pair (control,
+    `function` is a module's, its result goes as JSON; `bred` has a pair (control,
     source) for each of the sources (train.py as bytes), to ask its candidates by. Its
     Crash or Refused is raised here, and Refused if the judge dies. At the end of the
     block all processes are dead.

@@ -11,7 +11,7 @@ import io
 import json
 from datetime import UTC, datetime
 
-from gain import FOLDS, REPEATS, RESAMPLES
+from gain import FOLDS, REPEATS, RESAMPLES, measure
 from judge import judge
 from picture import draw
 from ratchet import HERE, git
@@ -49,7 +49,7 @@ def assess(harness, run, found):
         found["differences"] += score_again(run, name, model)
     sources = [train_of(model["commit"]) for model in models.values()]
     n_jobs, seed = REPEATS * FOLDS + 1, harness.SEED
-    with judge(harness.measure, sources=sources, n_jobs=n_jobs, seed=seed) as numbers:
+    with judge(measure, sources=sources, n_jobs=n_jobs, seed=seed) as numbers:
         measured = numbers()
     run.notes += measured.pop("crashes")
     if measured["models"]:
