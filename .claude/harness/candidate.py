@@ -38,8 +38,9 @@ NEVER = (
 # name for it): changes of modes, owners, times, attributes and sizes; priorities;
 # System V and POSIX message queues, semaphores and shared memory; sockets; other
 # processes' memory; keys, mounts, namespaces, io_uring, openat2, signals by pidfd.
-# TO_SELF, prlimit and signals, are granted to the caller's own process. OPEN has the
-# argument with the flags, by system call. From asm/unistd.h.
+# TO_SELF, prlimit and signals, is granted for the caller's own process. OPEN has the
+# argument with the flags, by system call: no file is emptied that may only be read.
+# From asm/unistd.h.
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 FORBIDDEN = {
     "x86_64": "90 91 92 93 94 132 188 189 190 235 260 261 268 280 452 "
@@ -51,6 +52,8 @@ FORBIDDEN = {
 }
 TO_SELF = {"x86_64": "302 62 129 200 234 297", "aarch64": "261 129 130 131 138 240"}
 OPEN = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
+LOAD, EQUAL, AT_LEAST, AND = 0x20, 0x15, 0x35, 0x54  # BPF's instructions
+REFUSE, GRANT = (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000)
 
 
 # ------------------------------------------------------ the parent of candidates
@@ -265,34 +268,38 @@ def landlock(readable, folder):
 
 
 def seccomp(machine):
-    """Refuse system calls with EPERM (Linux on x86_64 and aarch64), see FORBIDDEN.
+    """Refuse what FORBIDDEN, OPEN and TO_SELF say (Linux on x86_64 and aarch64).
 
     A BPF program as in the kernel's userspace-api/seccomp_filter documentation.
     """
     if machine not in MACHINES:
         return
-    load, equal, at_least, mask, give = 0x20, 0x15, 0x35, 0x54, 0x06
-    refuse, grant = (give, 0, 0, 0x50001), (give, 0, 0, 0x7FFF0000)
-
-    def decide(number, argument, bits, values, one_of_them, otherwise):
-        """The answer to a call, by whether these bits of an argument are values."""
-        program.append((equal, 0, 4 + len(values), int(number)))
-        program.extend([(load, 0, 0, 16 + 8 * argument), (mask, 0, 0, bits)])
-        program.extend((equal, n, 0, values[-n]) for n in range(len(values), 0, -1))
-        program.extend([otherwise, one_of_them])
-
-    program = [(load, 0, 0, 4), (equal, 1, 0, MACHINES[machine]), refuse]
-    program += [(load, 0, 0, 0), (at_least, 0, 1, 1 << 30), refuse]
-    for number in FORBIDDEN[machine].split():
-        program += [(equal, 0, 1, int(number)), refuse]
-    for number, argument in OPEN[machine].items():
-        to_truncate = [os.O_TRUNC | how for how in (os.O_RDONLY, os.O_ACCMODE)]
-        decide(number, argument, to_truncate[-1], to_truncate, refuse, grant)
-    for number in TO_SELF[machine].split():
-        decide(number, 0, 2**32 - 1, [0, os.getpid()], grant, refuse)
-    program.append(grant)
+    program = bpf_program(machine)
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer, libc = ctypes.create_string_buffer(code), ctypes.CDLL(None, use_errno=True)
     pointer = struct.pack("HP", len(program), ctypes.addressof(buffer))
     if libc.prctl(22, 2, pointer, 0, 0):
         raise OSError(ctypes.get_errno(), "seccomp did not take the fence")
+
+
+def bpf_program(machine):
+    """Instructions (code, jump if true, jump if false, number); refused is EPERM."""
+    program = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, MACHINES[machine]), REFUSE]
+    program += [(LOAD, 0, 0, 0), (AT_LEAST, 0, 1, 1 << 30), REFUSE]  # x32's numbers
+    for number in FORBIDDEN[machine].split():
+        program += [(EQUAL, 0, 1, int(number)), REFUSE]
+    for number, argument in OPEN[machine].items():
+        truncates = [os.O_TRUNC | how for how in (os.O_RDONLY, os.O_ACCMODE)]
+        program += decide(number, argument, truncates[-1], truncates, REFUSE, GRANT)
+    for number in TO_SELF[machine].split():
+        itself = [0, os.getpid()]
+        program += decide(int(number), 0, 2**32 - 1, itself, GRANT, REFUSE)
+    return [*program, GRANT]
+
+
+def decide(number, argument, bits, values, one_of_them, otherwise):
+    """Instructions that answer a system call by these bits of one of its arguments."""
+    tests = [(EQUAL, n, 0, values[-n]) for n in range(len(values), 0, -1)]
+    test = [(LOAD, 0, 0, 16 + 8 * argument), (AND, 0, 0, bits), *tests]
+    answers = [otherwise, one_of_them]
+    return [(EQUAL, 0, len(test + answers), number), *test, *answers]
