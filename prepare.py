@@ -7,7 +7,8 @@
     uv run prepare.py review     what the run was worth: [branch] [--json]
 
 A judge, a process of its own, has the labels and the metrics and never runs a line of
-train.py: fresh processes do, which have neither (.claude/harness/).
+train.py: fresh processes do, which never have the labels of the rows they score.
+Its parts are in .claude/harness/.
 """
 
 import sys
@@ -46,7 +47,7 @@ from supervisor import Crash, ask_all, n_cores, one_line, say
 # ---------------------------------------------------------------- constants
 DATA = HERE / "data" / "heart.csv"
 DATA_SHA256 = "c62392cce6a715ef063ff42c1557df0675df2d8612e272abed377932e8e475c7"
-CURE = "git restore data/heart.csv; or, of your own data, set DATA_SHA256 in prepare.py"
+CURE = "git restore data/heart.csv; or, of your own data, see README.md, Your own data"
 TARGET = "num"  # column of the CSV; the positive class is TARGET > 0
 TEST_SIZE = 0.20  # of the rows: the test part, which only the audit sees
 N_SPLITS = 5  # folds of the cross-validation on the train part
@@ -113,10 +114,16 @@ def load_data():
         if found != DATA_SHA256:
             raise Refused(f"{DATA} is damaged (SHA-256 {found:.8}…): {CURE}")
         file.seek(0)
-        frame = pd.read_csv(file, low_memory=False)
+        try:
+            frame = pd.read_csv(file, low_memory=False)
+        except ValueError as error:  # pandas' parser's, and that of a wrong encoding
+            reason = one_line(str(error))
+            raise Refused(f"{DATA.name} is no CSV in UTF-8: {reason}") from None
+    columns = one_line(" ".join(map(str, frame.columns)))
     target = frame.pop(TARGET) if TARGET in frame else pd.Series(dtype=str)
     if not pd.api.types.is_numeric_dtype(target) or target.isna().any():
-        raise Refused(f"{DATA.name} has no numeric column {TARGET!r} without gaps")
+        wanted = f"no numeric column {TARGET!r} without gaps"
+        raise Refused(f"{DATA.name} has {wanted}, but: {columns}")
     if min((target > 0).sum(), (target <= 0).sum()) < 2 * N_SPLITS:
         raise Refused(f"{DATA.name}: too few rows with {TARGET} > 0, or without")
     return frame, (target > 0).to_numpy(dtype=int)
@@ -248,7 +255,7 @@ def check():
     with judge(examine, START, sources=[probe], **JUDGED) as lines:
         found = lines()
     for ok, line in found:
-        print(f"ok   {line}" if ok else f"FAIL {line}: git restore prepare.py")
+        print(f"ok   {line}" if ok else f"FAIL {line}: git status prepare.py .claude")
     return all(ok for ok, _ in found)
 
 

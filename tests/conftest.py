@@ -23,6 +23,13 @@ IDENTITY = {
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def replace(file, old, new):
+    """Write new in place of old, which the file must have."""
+    text = file.read_text()
+    assert old in text, f"{file.name} has no {old!r}"
+    file.write_text(text.replace(old, new))
+
+
 class Project:
     """A copy of the repository, committed on branch `trunk`, and ways to use it."""
 
@@ -33,10 +40,8 @@ class Project:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, path / name)
         if budget_s is not None:
-            harness = (path / "prepare.py").read_text()
-            short = harness.replace("BUDGET_S = 180 ", f"BUDGET_S = {budget_s} ")
-            assert short != harness, "prepare.py has no `BUDGET_S = 180 `"
-            (path / "prepare.py").write_text(short)
+            short = f"BUDGET_S = {budget_s} "
+            replace(path / "prepare.py", "BUDGET_S = 180 ", short)
         self.git("init", "-q", "-b", "trunk")
         self.git("add", "-A")
         self.git("commit", "-qm", "template")

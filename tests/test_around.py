@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, block_of
+from conftest import ROOT, block_of, replace
 
 sys.path[:0] = [str(ROOT), str(ROOT / ".claude" / "harness")]
 from ratchet import FIELDS, FROZEN  # noqa: E402
@@ -399,13 +399,36 @@ def test_poisoned_bytecode_is_not_run(project):
 
 def test_folder_within_the_readable_system_is_refused(project):
     candidate = project.path / ".claude" / "harness" / "candidate.py"
-    text = candidate.read_text()
-    inside = text.replace('SYSTEM = "/usr', f'SYSTEM = "{project.path.parent} /usr')
-    assert inside != text
-    candidate.write_text(inside)
+    replace(candidate, 'SYSTEM = "/usr', f'SYSTEM = "{project.path.parent} /usr')
     peek = BASELINE + f"\nopen({str(project.path / 'data' / 'heart.csv')!r}).read()\n"
     block, _ = project.evaluate(peek)
     assert block["status"] != "ok"
+
+
+def test_a_short_disk_is_the_harnesss_fault_not_the_ideas(project):
+    supervisor = project.path / ".claude" / "harness" / "supervisor.py"
+    replace(supervisor, "DISK_BYTES = 2**28 ", "DISK_BYTES = 2**58 ")
+    block, _ = project.evaluate()
+    assert block["status"].startswith("crashed (harness: less than")
+    assert project.run().returncode == 3
+
+
+def test_a_fence_that_does_not_stand_is_told_with_its_reason(project):
+    candidate = project.path / ".claude" / "harness" / "candidate.py"
+    replace(candidate, "    os.chdir(folder)\n", "    raise OSError('no fence')\n")
+    block, done = project.evaluate()
+    assert re.fullmatch(r"crashed \(fold \d: OSError: no fence\)", block["status"])
+    assert "in raise_fence" in done.stderr
+    assert "FAIL fence" in project.run().stdout
+
+
+@linux
+def test_a_killed_judge_is_the_harnesss_fault_and_leaves_no_orphan(project):
+    run = Midway(project)
+    judge = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children")
+    os.kill(int(judge.read_text().split()[0]), signal.SIGKILL)
+    block, alone = run.end()
+    assert alone and "harness: the judge was killed" in block["status"]
 
 
 # --------------------------------------------------------------- log and state
@@ -447,6 +470,27 @@ def test_outside_of_a_run_nothing_is_logged(project, checkout):
         done = project.run(command)
         assert done.returncode == 3 and "is not a run" in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+# ------------------------------------------------------------------ one's own data
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        (b"", "no CSV in UTF-8"),
+        ("age,num\n1,0\n".encode("utf-16"), "no CSV in UTF-8"),
+        (b"age;num\n1;0\n", "no numeric column 'num' without gaps, but: age;num"),
+        (b"age,num\n1,\n", "no numeric column 'num' without gaps"),
+        (b"age,num\n1,0\n2,1\n", "too few rows"),
+    ],
+    ids=["empty", "UTF-16", "semicolons", "gaps", "few rows"],
+)
+def test_a_table_that_can_not_be_used_is_refused_in_a_line(project, content, said):
+    (project.path / "data" / "heart.csv").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    replace(project.path / "prepare.py", prepare.DATA_SHA256, digest)
+    done = project.run()
+    assert done.returncode == 3 and done.stderr.count("\n") == 1
+    assert said in done.stderr
 
 
 # --------------------------------------------------------------- data from the net

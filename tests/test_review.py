@@ -320,10 +320,14 @@ def test_interrupted_run_without_a_row_for_its_start_is_reviewed(tmp_path):
     undo(project)
     assert "KEPT" in project.iterate(source.replace("1000", "999")).stdout
     train.write_text(source.replace("1000", "998"))
+    project.git("commit", "-qam", "its evaluation was interrupted")
+    assert "KEPT" in project.iterate(source.replace("1000", "997, C=0.1")).stdout
+    train.write_text(source.replace("1000", "998"))
     project.git("commit", "-qam", "not scored yet")
     done = project.run("review")
     assert done.returncode == 0, done.stdout
     assert "is without a row" in done.stdout and "it was never scored" in done.stdout
+    assert "never scored by itself" in done.stdout
     assert "verdict: the gain is within the noise" in done.stdout
 
 

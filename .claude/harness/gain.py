@@ -112,6 +112,8 @@ def on_test(y, finals):
     y: labels (n,); finals: {name: threshold and scores (1 + n,)}. The gain is best
     minus start on the same resamples, so what they share of luck drops out.
     """
+    import numpy as np
+
     values = {name: test_scores(y, final) for name, final in finals.items()}
     draws = {name: [] for name in finals}
     for rows in resamples(y):
@@ -119,16 +121,9 @@ def on_test(y, finals):
             draws[name].append(test_scores(y[rows], final[[0, *(rows + 1)]]))
     numbers = {name: with_intervals(values[name], draws[name]) for name in finals}
     if len(finals) == 2:
-        pairs = [(of["best"], of["start"]) for of in (values, draws)]
-        numbers["gain"] = with_intervals(*map(minus, pairs))
+        gains = [np.subtract(of["best"], of["start"]) for of in (values, draws)]
+        numbers["gain"] = with_intervals(*gains)
     return numbers
-
-
-def minus(pair):
-    """The first of two arrays minus the second."""
-    import numpy as np
-
-    return np.subtract(*pair)
 
 
 def resamples(y):

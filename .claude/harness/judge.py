@@ -24,7 +24,8 @@ from ratchet import HERE, Refused
 from supervisor import Crash, n_cores
 
 # ---------------------------------------------------------------- constants
-COMMAND = [sys.executable, "-Psu", str(HERE / "prepare.py"), "judge"]
+COMMAND = [sys.executable, "-Psu", "-X", "no_debug_ranges"]  # no carets: see show
+COMMAND += [str(HERE / "prepare.py"), "judge"]
 OWN_LIBRARIES = ["numpy", "pandas", "sklearn.metrics", "sklearn.model_selection"]
 LIBRARIES = ["sklearn", "pandas", "numpy", "scipy", "lightgbm", "xgboost", "flaml"]
 PASSED_ON = ["PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR"]  # variables
@@ -68,7 +69,7 @@ def result(link):
     with link.makefile("rb") as pipe:
         said = pipe.read()
     if not said:
-        raise Refused("the judge ended without an answer: its last words are above")
+        raise Refused("the judge was killed, or ended as it says above: run it again")
     error, value = json.loads(said)
     if error:
         raise {"Crash": Crash, "Refused": Refused}[error](value)

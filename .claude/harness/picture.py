@@ -7,8 +7,9 @@ from textwrap import wrap
 SIZE, DPI = (12, 6.3), 160  # inches, in the shape of a link's preview; dots an inch
 PLOT = [0.065, 0.105, 0.5, 0.705]  # left, bottom, width, height: parts of the picture
 LISTED = 26  # kept ideas with a number: those of the largest gains
+FEW = 10  # of them have room for two lines each
 IDEA = 60  # characters of an idea in a line of the list
-LABEL, FAR = (12, 9), 16  # points: room for a number; further off it gets a line
+LABEL, FAR = (18, 10), 16  # points: room for a number; further off it gets a line
 FOOT = 0.15  # of the height in use: free above it, and below for crashes
 INK, GREY, FAINT = "#1c1c1c", "#6b6b6b", "#b5b5b5"
 KEPT, BAND, CRASH = "#0b7a5b", "#d9e8f5", "#c0392b"
@@ -117,7 +118,7 @@ def place_numbers(axes, keeps, numbers):
         shift = place[0] - dots[k][0], place[1] - dots[k][1]
         far = line if math.hypot(*shift) > FAR else None
         move = {"xytext": shift, "textcoords": "offset points", "arrowprops": far}
-        axes.annotate(str(k), at[k], **move, **look)
+        axes.annotate(str(keeps[k]["iteration"]), at[k], **move, **look)
 
 
 def places(x, y):
@@ -135,9 +136,9 @@ def crowd(place, taken):
 
 
 def list_ideas(figure, keeps, numbers):
-    """The kept ideas to the right of the plot: number, val_auc or gain, hypothesis."""
+    """The kept ideas to the right of the plot: iteration, gain, hypothesis."""
     left, y = PLOT[0] + PLOT[2] + 0.025, PLOT[1] + PLOT[3]
-    few = 3 * len(numbers) < LISTED
+    few = len(numbers) <= FEW
     size, height, chars = (10, 2, int(IDEA * 0.8)) if few else (8, 1, IDEA)
     step, columns = 0.0033 * size, [0.0015 * size, 0.0078 * size, 0.0088 * size]
     for k in numbers:
@@ -146,7 +147,8 @@ def list_ideas(figure, keeps, numbers):
         idea = wrap(keeps[k]["hypothesis"], chars, max_lines=height, placeholder="…")
         look = {"size": size, "va": "top", "parse_math": False}
         bold = {"weight": "bold", "color": INK}
-        figure.text(left + columns[0], y, str(k), ha="right", **bold, **look)
+        number = str(keeps[k]["iteration"])
+        figure.text(left + columns[0], y, number, ha="right", **bold, **look)
         figure.text(left + columns[1], y, gain, ha="right", color=KEPT, **look)
         for line, words in enumerate(idea):
             at = left + columns[2], y - line * step

@@ -100,7 +100,8 @@ def check_frozen_files():
         names = " ".join(changed)
         raise Refused(
             f"frozen: {names} changed since the run's base: "
-            f"git restore --source={base:.7} {names}, or start a new run"
+            f"git restore --source={base:.7} {names}, or, to steer a new run, git "
+            "checkout the branch that this run came from"
         )
 
 

@@ -172,6 +172,8 @@ def out_of_place(run):
         status = f"a {rows[commit]['status']}" if commit in rows else "without a row"
         if commit == run.tip and status != "a keep":
             run.notes.append(f"interrupted: the last commit {commit:.7} is {status}")
+        elif commit not in rows:
+            run.notes.append(f"{commit:.7}: never scored by itself")
         elif status != "a keep":
             yield f"{commit:.7}: {status}, but still in {run.branch}"
 

@@ -177,13 +177,13 @@ def gain_lines(found):
         lines += ["", "{:6} {:>15}  {:>24}  {:>24}".format(*head)]
     for name, model in models.items():
         cv = f"{model['cv_auc']:.4f} ({model['cv_sd']:.4f})"
-        lines.append(f"{name:6} {cv:>15}  {on_test(model)}")
+        lines.append(f"{name:6} {cv:>15}  {test_cells(model)}")
     if test_gain := found["test_gain"]:
-        lines.append(f"gain   {gain['mean']:>+15.4f}  {on_test(test_gain)}")
+        lines.append(f"gain   {gain['mean']:>+15.4f}  {test_cells(test_gain)}")
     return [*lines, looks_line(found)] if models else lines
 
 
-def on_test(numbers):
+def test_cells(numbers):
     """Two cells: test AUC and accuracy with their intervals."""
     cells = []
     for key in ("test_auc", "test_acc"):

@@ -16,6 +16,8 @@ import tempfile
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
+from ratchet import Refused
+
 # ---------------------------------------------------------------- constants
 MEMORY_SHARE = 0.8  # of the machine's memory, for all candidates together
 DISK_BYTES = 2**28  # of temporary files, for all candidates together
@@ -35,18 +37,23 @@ def n_cores():
 def ask_all(control, jobs, X, y, seed, deadline, tell):
     """tell(number, answer) for each job as it ends; Crash at the first without one.
 
+    Refused if the disk has no room for temporary files.
+
     A job is (name, train.py as bytes, fit rows, held-out rows), `deadline` a time of
     time.monotonic, an answer the threshold and the scores, float64 (1 + n_held,).
     """
     n_processes = min(n_cores(), len(jobs))
     memory = memory_share(n_processes)
+    if shutil.disk_usage(tempfile.gettempdir()).free < 2 * DISK_BYTES:
+        needed = f"{2 * DISK_BYTES >> 20} MiB"
+        raise Refused(f"less than {needed} free in {tempfile.gettempdir()}: make room")
 
     def send(link, source, fit, held):
         link.settimeout(max(0.01, deadline - time.monotonic()))
         with link.makefile("wb") as pipe:
             pickle.dump((tempfile.mkdtemp(dir=folder), memory, DISK_BYTES), pipe)
             X_fit, X_held = (X.iloc[r].reset_index(drop=True) for r in (fit, held))
-            pickle.dump((seed, source, X_fit, y[fit], X_held), pipe, protocol=5)
+            pickle.dump([seed, source, X_fit, y[fit], X_held], pipe, protocol=5)
 
     def ask_one(name, *job):
         def in_turn(link):
