@@ -143,7 +143,7 @@ class Trial:
         self.left_processes = offspring(self.token)
         self.changes = changes(before, snapshot(project.path))
         self.left_files = os.listdir(temporary)
-        subprocess.run(["chattr", "-R", "-i", temporary], capture_output=True); subprocess.run(["rm", "-rf", temporary])
+        subprocess.run(["rm", "-rf", temporary], check=True)
         self.block = block_of(self.done.stdout)
 
     def check(self, answer):
