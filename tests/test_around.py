@@ -409,7 +409,8 @@ def test_a_short_disk_is_the_harnesss_fault_not_the_ideas(project):
     supervisor = project.path / ".claude" / "harness" / "supervisor.py"
     replace(supervisor, "DISK_BYTES = 2**28 ", "DISK_BYTES = 2**58 ")
     block, _ = project.evaluate()
-    assert block["status"].startswith("crashed (harness: less than")
+    assert block["status"].startswith("crashed (harness: ")
+    assert "is on a disk with less than" in block["status"]
     assert project.run().returncode == 3
 
 

@@ -37,16 +37,11 @@ def n_cores():
 def ask_all(control, jobs, X, y, seed, deadline, tell):
     """tell(number, answer) for each job as it ends; Crash at the first without one.
 
-    Refused if the disk has no room for temporary files.
-
     A job is (name, train.py as bytes, fit rows, held-out rows), `deadline` a time of
     time.monotonic, an answer the threshold and the scores, float64 (1 + n_held,).
     """
     n_processes = min(n_cores(), len(jobs))
     memory = memory_share(n_processes)
-    if shutil.disk_usage(tempfile.gettempdir()).free < 2 * DISK_BYTES:
-        needed = f"{2 * DISK_BYTES >> 20} MiB"
-        raise Refused(f"less than {needed} free in {tempfile.gettempdir()}: make room")
 
     def send(link, source, fit, held):
         link.settimeout(max(0.01, deadline - time.monotonic()))
@@ -68,15 +63,20 @@ def ask_all(control, jobs, X, y, seed, deadline, tell):
     ):
         pending = {pool.submit(ask_one, *job): i for i, job in enumerate(jobs)}
         try:
-            while pending:
-                done = wait(pending, 1, FIRST_COMPLETED).done
-                for future in done:
-                    tell(pending.pop(future), future.result())
-                if not done and disk_is_short(folder):
-                    raise Crash(f"over {DISK_BYTES >> 20} MiB of temporary files")
+            tell_all(pending, tell, folder)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             control.shutdown(socket.SHUT_WR)  # all candidates die, so all threads end
+
+
+def tell_all(pending, tell, folder):
+    """tell(number, answer) for each {future: number} as it ends, the disk watched."""
+    while pending:
+        done = wait(pending, 1, FIRST_COMPLETED).done
+        for future in done:
+            tell(pending.pop(future), future.result())
+        if not done and disk_is_short(folder):
+            raise Crash(f"over {DISK_BYTES >> 20} MiB of temporary files")
 
 
 def memory_share(n_processes):
@@ -153,9 +153,15 @@ def disk_is_short(folder):
 
 @contextlib.contextmanager
 def temporary_folder():
-    """A folder that is removed in the end, however deep and locked it has become."""
+    """A folder that is removed in the end, however deep and locked it has become.
+
+    Refused if the disk it is on is nearly full: that would look like train.py's fault.
+    """
     folder = tempfile.mkdtemp(prefix="autoresearch-")
     try:
+        if shutil.disk_usage(folder).free < 2 * DISK_BYTES:
+            room = f"{2 * DISK_BYTES >> 20} MiB"
+            raise Refused(f"{folder} is on a disk with less than {room} free")
         yield folder
     finally:
         system("chmod", "-R", "u+rwx", folder)
