@@ -23,6 +23,7 @@ import hashlib
 import os
 import runpy
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -210,7 +211,7 @@ def evaluate():
     except Crash as crash:
         block["status"] = f"crashed ({crash})"
     except Refused as refused:
-        block["status"] = f"{HARNESS_FAULT}{refused})"
+        block["status"] = f"{HARNESS_FAULT}{one_line(str(refused), 1000)})"
     except KeyboardInterrupt:
         block["status"] = f"{HARNESS_FAULT}interrupted)"
     block["wall_time_s"] = f"{time.monotonic() - START:.2f}"
@@ -233,9 +234,10 @@ def read_train():
 
 def check_place():
     """Refused if the project lies where candidates may read."""
-    for root in readable_system():
-        if HERE.is_relative_to(root):
-            raise Refused(f"candidates may read {root}: move {HERE} out of it")
+    for place in (HERE, Path(tempfile.gettempdir()).resolve()):
+        for root in readable_system():
+            if place.is_relative_to(root):
+                raise Refused(f"candidates may read {root}: move {place} out of it")
 
 
 def hypothesis(source):
@@ -295,7 +297,8 @@ def main():
         parser.error(f"{args.command} takes no further argument")
     command = commands[args.command]
     for terminated in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(terminated, signal.default_int_handler)
+        if signal.getsignal(terminated) != signal.SIG_IGN:  # as under nohup
+            signal.signal(terminated, signal.default_int_handler)
     try:
         return 0 if command() else 1
     except Refused as refused:

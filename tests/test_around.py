@@ -90,7 +90,7 @@ def test_two_runs_in_one_folder_and_one_in_a_worktree_agree(project, tmp_path):
 class Midway:
     """An evaluation of SLOW with its candidates asleep, its offspring marked."""
 
-    def __init__(self, project, train=SLOW):
+    def __init__(self, project, train=SLOW, **options):
         (project.path / "train.py").write_text(train)
         self.token = f"/midway-{uuid.uuid4().hex}"
         environ = os.environ | {"PATH": os.environ["PATH"] + os.pathsep + self.token}
@@ -103,6 +103,7 @@ class Midway:
             stderr=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
+            **options,
         )
         self.wait_for(3, lambda n: n >= 4)  # itself, judge, breeder, a candidate
 
@@ -162,9 +163,45 @@ def test_killed_run_leaves_no_orphan(project):
 
 @linux
 def test_run_killed_with_a_fled_process_leaves_no_orphan(project):
+    candidate = project.path / ".claude" / "harness" / "candidate.py"
+    replace(candidate, "    if landlock_version():\n", "    if False:\n")  # it may flee
     run = Midway(project, FLEE + SLOW)
     run.process.kill()
     assert run.end() == ({}, True)
+
+
+@linux
+def test_children_that_the_shell_had_before_are_left_alone(project):
+    words = f"exec {sys.executable} prepare.py evaluate > >(tee run.log > /dev/null)"
+    done = subprocess.run(["bash", "-c", words], cwd=project.path)
+    assert done.returncode == 0
+    assert "status: ok" in (project.path / "run.log").read_text()
+
+
+@linux
+def test_a_judge_killed_at_its_start_is_told_in_a_block(project):
+    judge = project.path / ".claude" / "harness" / "judge.py"
+    start = "    link = socket.socket(fileno=0)\n"
+    replace(judge, start, "    os.kill(os.getpid(), 9)\n")
+    block, done = project.evaluate()
+    assert "harness: the judge was killed" in block["status"], done.stderr
+
+
+@linux
+def test_a_lower_limit_of_the_users_is_respected(project):
+    lower = lambda: resource.setrlimit(resource.RLIMIT_AS, (2**33,) * 2)  # noqa: E731
+    assert project.evaluate(preexec_fn=lower)[0]["status"] == "ok"
+
+
+@linux
+def test_nohup_is_respected(project):
+    ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    run = Midway(project, preexec_fn=ignore)
+    run.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert run.process.poll() is None
+    run.process.send_signal(signal.SIGINT)
+    assert run.end()[1]
 
 
 def test_interrupted_run_is_not_logged(project):

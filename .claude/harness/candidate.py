@@ -8,6 +8,7 @@ held-out rows without their labels.
 
 import contextlib
 import ctypes
+import errno
 import gc
 import importlib
 import linecache
@@ -28,33 +29,51 @@ SYSTEM = "/usr /lib /lib64 /sys /System /Library /proc/cpuinfo /proc/meminfo "
 SYSTEM += "/etc/ld.so.cache /etc/localtime /etc/passwd"
 DEVICES = "/dev/null /dev/zero /dev/urandom"
 PROCESS = "status stat statm maps cgroup mountinfo"  # in /proc/<own pid>
-CHANGES = "remove rename rmdir mkdir link symlink truncate chmod chown utime setxattr"
+CHANGES = "remove rename rmdir mkdir link symlink truncate chmod chown utime setxattr "
+CHANGES += "removexattr"
 LOOKS = "os.listdir os.scandir os.chdir"
 NEVER = (
     "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.killpg pty.spawn "
-    "subprocess.Popen socket.__new__ fcntl.flock fcntl.lockf resource.prlimit"
+    "subprocess.Popen socket.__new__ socket.bind resource.prlimit fcntl.flock "
+    "fcntl.lockf fcntl.fcntl fcntl.ioctl"
 )
 
 # System calls that Landlock, or an old one, leaves open, by number (machine: seccomp's
-# name for it): changes of modes, owners, times, attributes and sizes; priorities;
-# System V and POSIX message queues, semaphores and shared memory; sockets; other
-# processes' memory; keys, mounts, namespaces, io_uring, openat2, signals by pidfd.
-# TO_SELF, prlimit and signals, is granted for the caller's own process. OPEN has the
-# argument with the flags, by system call: no file is emptied that may only be read.
-# From asm/unistd.h.
+# name for it): changes of modes, owners, times, attributes and sizes; scheduling and
+# priorities; System V and POSIX message queues, semaphores and shared memory; sockets
+# and names for them; files in memory; what tells of the page cache and of others'
+# files; other processes' memory, signals by pidfd; keys, mounts, namespaces, io_uring,
+# openat2; fork (there, clone is granted for threads). From asm/unistd.h.
 MACHINES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 FORBIDDEN = {
-    "x86_64": "90 91 92 93 94 132 188 189 190 235 260 261 268 280 452 "
-    "141 251 29 64 68 240 41 73 101 310 311 248 249 250 165 272 308 321 425 "
-    "76 424 437",
-    "aarch64": "5 6 7 52 53 54 55 88 452 "
-    "140 30 194 190 186 180 198 32 117 270 271 217 218 219 40 97 268 280 425 "
-    "45 424 437",
+    "x86_64": "90 91 92 93 94 132 188 189 190 197 198 199 235 260 261 268 280 76 "
+    "141 142 144 203 251 314 29 64 68 240 41 49 53 73 319 447 27 327 328 253 294 300 "
+    "101 310 311 424 248 249 250 165 272 308 321 425 437 57 58",
+    "aarch64": "5 6 7 14 15 16 52 53 54 55 88 45 "
+    "140 118 119 122 30 274 194 190 186 180 198 200 199 32 279 447 232 286 287 26 262 "
+    "117 270 271 424 217 218 219 40 97 268 280 425 437",
+}
+NEWER = 451  # from this number on: as on a kernel that does not have them
+# Those that depend on an argument: (argument, its bits, values, are they granted or
+# refused). No file is emptied that may only be read; no locks, leases, owners of
+# signals; no attributes by ioctl, only what terminals and pipes are asked.
+CHECKED = {
+    "open": (1, 0o1003, [0o1000, 0o1003], False),
+    "openat": (2, 0o1003, [0o1000, 0o1003], False),
+    "clone": (0, 0x10000, [0x10000], True),
+    "fcntl": (1, 2**32 - 1, [0, 1, 2, 3, 4, 1030], True),
+    "ioctl": (1, 2**32 - 1, [0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451], True),
+}
+NUMBERS = {
+    "x86_64": {"open": 2, "openat": 257, "clone": 56, "fcntl": 72, "ioctl": 16},
+    "aarch64": {"openat": 56, "clone": 220, "fcntl": 25, "ioctl": 29},
 }
 TO_SELF = {"x86_64": "302 62 129 200 234 297", "aarch64": "261 129 130 131 138 240"}
-OPEN = {"x86_64": {2: 1, 257: 2}, "aarch64": {56: 2}}
+CLONE3 = 435  # its flags are out of a filter's sight; without it libraries use clone
 LOAD, EQUAL, AT_LEAST, AND = 0x20, 0x15, 0x35, 0x54  # BPF's instructions
-REFUSE, GRANT = (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000)
+GRANT, REFUSE = (0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x50000 + errno.EPERM)
+ABSENT = (0x06, 0, 0, 0x50000 + errno.ENOSYS)
+OTHERS = set()  # children that were there before us (a shell's), not ours to kill
 
 
 # ------------------------------------------------------ the parent of candidates
@@ -80,7 +99,7 @@ def breed(modules):
 def load(modules):
     """Import what candidates need, once for all of them."""
     for name in modules:
-        with contextlib.suppress(ImportError, OSError):  # the candidate will say it
+        with contextlib.suppress(BaseException):  # SystemExit too: a candidate says it
             importlib.import_module(name)
     gc.freeze()  # candidates share these pages: nobody writes marks into them
     gc.enable()
@@ -88,17 +107,23 @@ def load(modules):
 
 def adopt_orphans():
     """Become the parent of whatever flees from a candidate's group (Linux)."""
+    OTHERS.update(children())
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def kill_orphans():
     """Kill all children, and theirs as they become ours, until none is left (Linux)."""
-    tasks = Path("/proc/self/task")
-    while pids := " ".join(t.read_text() for t in tasks.glob("*/children")).split():
-        for pid in map(int, pids):
+    while pids := children() - OTHERS:
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def children():
+    """Process ids of the children of this process (Linux)."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {int(pid) for task in tasks for pid in task.read_text().split()}
 
 
 # ------------------------------------------------------------------ a candidate
@@ -178,12 +203,18 @@ def score_rows(model, Z):
 # --------------------------------------------------------- the fence around it
 def limit_resources(memory, file_bytes):
     """No core dumps, files of file_bytes, growth by `memory` bytes (Linux) at most."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_FSIZE, file_bytes)
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + memory
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
+
+
+def limit(what, value):
+    """Set a limit, or leave a lower one that the user has set."""
+    hard = resource.getrlimit(what)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (value, value))
 
 
 def raise_fence(folder):
@@ -196,6 +227,7 @@ def raise_fence(folder):
     readable = [*readable_system(), *own, *DEVICES.split()]
     if landlock_version():
         landlock(readable, folder)
+        drop_capabilities()
         seccomp(os.uname().machine)
     sys.addaudithook(audit_hook([*readable, folder], [folder, os.devnull]))
 
@@ -270,8 +302,15 @@ def landlock(readable, folder):
     os.close(ruleset)
 
 
+def drop_capabilities():
+    """Give up root's powers, if it has them: from here on root is a plain user."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.capset(struct.pack("Ii", 0x20080522, 0), bytes(24)):
+        raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
+
+
 def seccomp(machine):
-    """Refuse what FORBIDDEN, OPEN and TO_SELF say (Linux on x86_64 and aarch64).
+    """Refuse what FORBIDDEN, CHECKED and TO_SELF say (Linux on x86_64 and aarch64).
 
     A BPF program as in the kernel's userspace-api/seccomp_filter documentation.
     """
@@ -286,23 +325,22 @@ def seccomp(machine):
 
 
 def bpf_program(machine):
-    """Instructions (code, jump if true, jump if false, number); refused is EPERM."""
+    """Instructions (code, jump if true, jump if false, number)."""
     program = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, MACHINES[machine]), REFUSE]
-    program += [(LOAD, 0, 0, 0), (AT_LEAST, 0, 1, 1 << 30), REFUSE]  # x32's numbers
+    program += [(LOAD, 0, 0, 0), (AT_LEAST, 0, 1, NEWER), ABSENT]
+    program += [(EQUAL, 0, 1, CLONE3), ABSENT]
     for number in FORBIDDEN[machine].split():
         program += [(EQUAL, 0, 1, int(number)), REFUSE]
-    for number, argument in OPEN[machine].items():
-        truncates = [os.O_TRUNC | how for how in (os.O_RDONLY, os.O_ACCMODE)]
-        program += decide(number, argument, truncates[-1], truncates, REFUSE, GRANT)
-    for number in TO_SELF[machine].split():
-        itself = [0, os.getpid()]
-        program += decide(int(number), 0, 2**32 - 1, itself, GRANT, REFUSE)
+    for name, number in NUMBERS[machine].items():
+        program += decide(number, *CHECKED[name])
+    for number in TO_SELF[machine].split():  # prlimit and signals: its own process
+        program += decide(int(number), 0, 2**32 - 1, [0, os.getpid()], True)
     return [*program, GRANT]
 
 
-def decide(number, argument, bits, values, one_of_them, otherwise):
-    """Instructions that answer a system call by these bits of one of its arguments."""
+def decide(number, argument, bits, values, granted):
+    """Instructions for a system call: bits of an argument that are granted or not."""
     tests = [(EQUAL, n, 0, values[-n]) for n in range(len(values), 0, -1)]
     test = [(LOAD, 0, 0, 16 + 8 * argument), (AND, 0, 0, bits), *tests]
-    answers = [otherwise, one_of_them]
+    answers = [REFUSE, GRANT] if granted else [GRANT, REFUSE]
     return [(EQUAL, 0, len(test + answers), number), *test, *answers]

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import warnings
 
 from candidate import adopt_orphans, breed, kill_orphans
 from ratchet import HERE, Refused
@@ -66,7 +67,8 @@ def judge(function, *args, sources, n_jobs, seed):
 
 def result(link):
     """What the judge's function returned, or the error it raised."""
-    with link.makefile("rb") as pipe:
+    said = b""
+    with contextlib.suppress(ConnectionError), link.makefile("rb") as pipe:
         said = pipe.read()
     if not said:
         raise Refused("the judge was killed, or ended as it says above: run it again")
@@ -98,7 +100,8 @@ def libraries(source):
 def syntax_nodes(source):
     """All nodes of the syntax tree; [] if it does not parse (a candidate will say)."""
     try:
-        return list(ast.walk(ast.parse(source)))
+        with warnings.catch_warnings(action="ignore"):  # the candidate says them too
+            return list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
 
@@ -142,7 +145,8 @@ def interrupt_with(link):
         link.recv(1)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for terminated in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(terminated, signal.default_int_handler)
     threading.Thread(target=watch, daemon=True).start()
 
 

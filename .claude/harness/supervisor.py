@@ -21,6 +21,7 @@ from ratchet import Refused
 # ---------------------------------------------------------------- constants
 MEMORY_SHARE = 0.8  # of the machine's memory, for all candidates together
 DISK_BYTES = 2**28  # of temporary files, for all candidates together
+WATCH_S = 0.2  # seconds from one look at the disk to the next
 OUTPUT_BYTES = 3000  # shown of the end of what a candidate prints
 
 
@@ -67,12 +68,13 @@ def ask_all(control, jobs, X, y, seed, deadline, tell):
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             control.shutdown(socket.SHUT_WR)  # all candidates die, so all threads end
+            select.select([control], [], [], 1)  # it hangs up when they are dead
 
 
 def tell_all(pending, tell, folder):
     """tell(number, answer) for each {future: number} as it ends, the disk watched."""
     while pending:
-        done = wait(pending, 1, FIRST_COMPLETED).done
+        done = wait(pending, WATCH_S, FIRST_COMPLETED).done
         for future in done:
             tell(pending.pop(future), future.result())
         if not done and disk_is_short(folder):
