@@ -166,8 +166,10 @@ def temporary_folder():
             raise Refused(f"{folder} is on a disk with less than {room} free")
         yield folder
     finally:
-        system("chmod", "-R", "u+rwx", folder)
         system("rm", "-rf", folder)
+        if os.path.exists(folder):  # something in it is locked by its mode
+            system("chmod", "-R", "u+rwx", folder)
+            system("rm", "-rf", folder)
 
 
 def system(*command, timeout=None):
