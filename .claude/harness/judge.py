@@ -56,7 +56,7 @@ def judge(function, *args, sources, n_jobs, seed):
             start_new_session=True,
         )
     try:
-        with contextlib.suppress(BrokenPipeError), link.makefile("wb") as pipe:
+        with contextlib.suppress(ConnectionError), link.makefile("wb") as pipe:
             pickle.dump((function, sources, args), pipe)
         yield lambda: result(link)
     finally:
