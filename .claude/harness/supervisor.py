@@ -21,7 +21,7 @@ from ratchet import Refused
 # ---------------------------------------------------------------- constants
 MEMORY_SHARE = 0.8  # of the machine's memory, for all candidates together
 DISK_BYTES = 2**28  # of temporary files, for all candidates together
-WATCH_S = 0.2  # seconds from one look at the disk to the next
+WATCH_S, LOOK_S = 0.2, 1  # seconds from one look at the disk to the next, and of one
 OUTPUT_BYTES = 3000  # shown of the end of what a candidate prints
 
 
@@ -64,20 +64,21 @@ def ask_all(control, jobs, X, y, seed, deadline, tell):
     ):
         pending = {pool.submit(ask_one, *job): i for i, job in enumerate(jobs)}
         try:
-            tell_all(pending, tell, folder)
+            tell_all(pending, tell, folder, deadline)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             control.shutdown(socket.SHUT_WR)  # all candidates die, so all threads end
             select.select([control], [], [], 1)  # it hangs up when they are dead
 
 
-def tell_all(pending, tell, folder):
+def tell_all(pending, tell, folder, deadline):
     """tell(number, answer) for each {future: number} as it ends, the disk watched."""
     while pending:
         done = wait(pending, WATCH_S, FIRST_COMPLETED).done
         for future in done:
             tell(pending.pop(future), future.result())
-        if not done and disk_is_short(folder):
+        left = deadline - time.monotonic()
+        if not done and left > 0 and disk_is_short(folder, min(LOOK_S, left)):
             raise Crash(f"over {DISK_BYTES >> 20} MiB of temporary files")
 
 
@@ -142,12 +143,15 @@ def converse(link, output, send, size, deadline):
     return said[:size], printed
 
 
-def disk_is_short(folder):
-    """Whether the files below folder are too many or too large, or the disk is full."""
+def disk_is_short(folder, seconds):
+    """Whether the disk is nearly full, or the files below folder too large or many.
+
+    Too many are those that can't be counted in this number of seconds.
+    """
     if shutil.disk_usage(folder).free < DISK_BYTES:
         return True
     try:
-        kilobytes = system("du", "-sk", folder, timeout=1).split()[0]
+        kilobytes = system("du", "-sk", folder, timeout=seconds).split()[0]
     except subprocess.TimeoutExpired:
         return True
     return int(kilobytes) * 1024 > DISK_BYTES
