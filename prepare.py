@@ -6,56 +6,81 @@
     uv run prepare.py state      where the run stands and what comes next
     uv run prepare.py review     what the run was worth: [branch] [--json]
 
-A judge, a process of its own, has the labels and the metrics and never runs a line of
-train.py: fresh processes do, which never have the labels of the rows they score.
-Its parts are in .claude/harness/.
+This process has the labels and the metrics and never runs a line of train.py: fresh
+processes do, which never have the labels of the rows they score. Its rooms are in
+.claude/harness/ (the night) and .claude/review/ (the morning): docs/design.md.
 """
 
+import os
 import sys
 
-if __name__ == "__main__" and not sys.flags.safe_path:
-    sys.path.pop(0)  # a numpy.py dropped beside this file must never be imported
+# The seed of the split, of the folds, and of numpy and random in candidates.
+SEED = 42
+
+# An interpreter of its own: no module from this folder or from PYTHONPATH comes before
+# the real ones, no variable of the user's or of a git hook's changes a result.
+KEPT = "PATH HOME LANG LC_ALL LC_CTYPE LD_LIBRARY_PATH TMPDIR XDG_CONFIG_HOME "
+KEPT += "GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM GIT_CEILING_DIRECTORIES"
+if __name__ == "__main__" and "prepare" not in sys._xoptions:
+    environ = {name: os.environ[name] for name in KEPT.split() if name in os.environ}
+    # No set of strings in another order.
+    environ["PYTHONHASHSEED"] = str(SEED)
+    flags = ["-P", "-s", "-u", "-X", "prepare", "-X", "no_debug_ranges"]
+    os.execve(sys.executable, [sys.executable, *flags, *sys.argv], environ)
 
 import argparse
 import ast
+import contextlib
 import gc
 import hashlib
-import os
 import runpy
 import signal
 import tempfile
 import time
 from pathlib import Path
 
-START = time.monotonic()  # the clock of the budget runs from here
-gc.disable()  # a run is short, and a tenth of it would go into collections
+# The clock of the budget runs from here.
+START = time.monotonic()
 HERE = Path(__file__).resolve().parent
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
-from candidate import landlock_version, readable_system
-from judge import judge, serve, syntax_nodes
-from ratchet import (
-    BLOCK,
-    HARNESS_FAULT,
-    Refused,
-    check_frozen_files,
-    commit_of_train,
-    log,
-    state,
+from harness import ratchet
+from harness.judge import (
+    Crash,
+    ask_all,
+    fork_server,
+    n_cores,
+    one_line,
+    say,
+    syntax_nodes,
 )
-from supervisor import Crash, ask_all, n_cores, one_line, say
+from harness.ratchet import Refused
+from harness.sandbox import landlock_version, readable_system
 
-# ---------------------------------------------------------------- constants
+# ------------------------------------------------- what you may set for a run
+# The table: a CSV file, its SHA-256, and the column that is the target. A row is of the
+# positive class if its target is above 0.
 DATA = HERE / "data" / "heart.csv"
 DATA_SHA256 = "c62392cce6a715ef063ff42c1557df0675df2d8612e272abed377932e8e475c7"
-CURE = "git restore data/heart.csv; or, of your own data, see README.md, Your own data"
-TARGET = "num"  # column of the CSV; the positive class is TARGET > 0
-TEST_SIZE = 0.20  # of the rows: the test part, which only the audit sees
-N_SPLITS = 5  # folds of the cross-validation on the train part
-SEED = 42  # of the split, of the folds, and of numpy and random in candidates
-BUDGET_S = 180  # seconds of wall clock, from start to last score
-SOURCE_BYTES = 100_000  # a longer train.py is not read
+TARGET = "num"
+# The share of the rows that is the test part, which only the audit sees; the folds of
+# the cross-validation on the rest, the train part.
+TEST_SIZE = 0.20
+N_SPLITS = 5
+# From the start of a run to its last score.
+BUDGET_S = 180  # seconds of wall clock
+# From this val_auc on the loop halts: it is a leak until shown otherwise.
+HALT_AUC = 0.99
+# So many iterations in a row without a keep call for another kind of idea.
+PLATEAU = 5
+# What all candidates together may use: of the machine's memory, of its disk.
+MEMORY_SHARE = 0.8
+DISK_BYTES = 2**28  # bytes of temporary files
+# A longer train.py is not read.
+SOURCE_BYTES = 100_000  # bytes
 
+# ---------------------------------------------------------------- constants
+CURE = "git restore data/heart.csv; or, of your own data, see README.md, Your own data"
 RAW_URL = (
     "https://archive.ics.uci.edu/ml/machine-learning-databases/"
     "heart-disease/processed.cleveland.data"
@@ -65,7 +90,6 @@ COLUMNS = "age sex cp trestbps chol fbs restecg thalach exang oldpeak slope ca t
 
 TRAIN = HERE / "train.py"
 JOBS = [f"fold {k + 1}" for k in range(N_SPLITS)] + ["test"]
-JUDGED = {"n_jobs": len(JOBS), "seed": SEED}
 PROBE = """
 from sklearn.dummy import DummyClassifier as build_pipeline
 
@@ -74,7 +98,7 @@ def feature_fn(X):
         open({data!r})
     except PermissionError:
         return X
-    raise RuntimeError("the fence is down: a candidate can read {data}")
+    raise RuntimeError("no sandbox: a candidate can read {data}")
 """
 
 
@@ -117,7 +141,8 @@ def load_data():
         file.seek(0)
         try:
             frame = pd.read_csv(file, low_memory=False)
-        except ValueError as error:  # pandas' parser's, and that of a wrong encoding
+        # Pandas' parser's, and that of a wrong encoding.
+        except ValueError as error:
             reason = one_line(str(error))
             raise Refused(f"{DATA.name} is no CSV in UTF-8: {reason}") from None
     columns = one_line(" ".join(map(str, frame.columns)))
@@ -146,74 +171,53 @@ def split(y):
     return [*folds, (train, test)]
 
 
-# ------------------------------------------------------------- what the judge does
-def score(bred, start):
-    """val_auc, test_auc and test_acc of the one train.py; Crash if it has none.
+# ------------------------------------------------------------------ the scores
+def server_of(source, n_jobs):
+    """A context: the fork server of this train.py, to be made before data is loaded."""
+    return fork_server(source, SEED, n_jobs, MEMORY_SHARE, DISK_BYTES)
 
-    The clock of the budget runs from `start`, a time of time.monotonic.
-    """
+
+def score(server, X, y):
+    """val_auc, test_auc and test_acc of the server's train.py; Crash if it has none."""
     from sklearn.metrics import accuracy_score, roc_auc_score
 
-    ((control, source),) = bred
-    X, y = load_data()
     pairs, aucs, accuracies = split(y), {}, {}
 
     def tell(i, answer):
-        labels, seconds = y[pairs[i][1]], time.monotonic() - start
+        labels, seconds = y[pairs[i][1]], time.monotonic() - START
         aucs[i] = float(roc_auc_score(labels, answer[1:]))
         accuracies[i] = float(accuracy_score(labels, answer[1:] > answer[0]))
         said = "done" if i == N_SPLITS else f"auc {aucs[i]:.4f}"
         say(f"{JOBS[i]}: {said} ({seconds:.1f} s)\n")
 
-    jobs = [(JOBS[i], source, *pair) for i, pair in enumerate(pairs)]
-    ask_all(control, jobs, X, y, SEED, start + BUDGET_S, tell)
+    jobs = [(name, *pair) for name, pair in zip(JOBS, pairs, strict=True)]
+    ask_all(server, jobs, X, y, START + BUDGET_S, tell)
     val_auc = sum(aucs[i] for i in range(N_SPLITS)) / N_SPLITS
     test_auc, test_acc = aucs[N_SPLITS], accuracies[N_SPLITS]
     return {"val_auc": val_auc, "test_auc": test_auc, "test_acc": test_acc}
 
 
-def examine(bred, start):
-    """Pairs (is it ok, a line about it): data, split, budget and fence, by PROBE."""
-    X, y = load_data()
-    *folds, (train, test) = split(y)
-    held = sorted(row for fold in folds for row in fold[1])
-    keeper = "the kernel and Python" if landlock_version() else "Python alone"
-    size, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
-    parts = f"{len(train)} train rows in {N_SPLITS} folds, {len(test)} test rows"
-    processes = min(n_cores(), len(JOBS))
-    try:
-        scores = score(bred, start)
-        chance = f"{scores['val_auc']} and {scores['test_auc']}"
-    except Crash as crash:
-        chance = str(crash)
-    return [
-        (True, f"data: {size}, {missing} missing values, SHA-256 as recorded"),
-        (True, f"classes: {y.sum()} of {len(y)} positive"),
-        (held == sorted(train), f"split: {parts}"),
-        (BUDGET_S > 0, f"budget: {BUDGET_S} s, {processes} processes side by side"),
-        (chance == "0.5 and 0.5", f"fence: kept by {keeper}; AUC by chance: {chance}"),
-    ]
-
-
-# --------------------------------------------------------------- evaluation
+# ------------------------------------------------------------------ the commands
 def evaluate():
     """Print the block of train.py, whatever happens; True if its status is ok."""
-    block = dict.fromkeys(BLOCK, "")
+    block = dict.fromkeys(ratchet.BLOCK, "")
     try:
-        block["commit"] = commit_of_train()
+        block["commit"] = ratchet.commit_of_train()
         source = read_train()
+        block["hypothesis"] = hypothesis(source)
         check_place()
-        with judge(score, START, sources=[source], **JUDGED) as scores:
-            block["hypothesis"] = hypothesis(source)  # the judge loads meanwhile
-            check_frozen_files()
-            block |= {key: f"{auc:.6f}" for key, auc in scores().items()}
+        with server_of(source, len(JOBS)) as server:
+            # While the server loads its libraries.
+            ratchet.check_frozen_files()
+            scores = score(server, *load_data())
+        block |= {key: f"{value:.6f}" for key, value in scores.items()}
         block["status"] = "ok"
     except Crash as crash:
         block["status"] = f"crashed ({crash})"
     except Refused as refused:
-        block["status"] = f"{HARNESS_FAULT}{one_line(str(refused), 1000)})"
+        block["status"] = f"{ratchet.HARNESS_FAULT}{one_line(str(refused), 1000)})"
     except KeyboardInterrupt:
-        block["status"] = f"{HARNESS_FAULT}interrupted)"
+        block["status"] = f"{ratchet.HARNESS_FAULT}interrupted)"
     block["wall_time_s"] = f"{time.monotonic() - START:.2f}"
     lines = [f"{key}: {value}".rstrip() for key, value in block.items()]
     print("\n".join(lines), flush=True)
@@ -249,41 +253,87 @@ def hypothesis(source):
     return ""
 
 
-# ------------------------------------------------------------------ the check
 def check():
     """Make sure of the data and the harness, a line each; True if all is ok."""
     fetch_data()
     probe = PROBE.format(data=str(DATA)).encode()
-    with judge(examine, START, sources=[probe], **JUDGED) as lines:
-        found = lines()
+    with server_of(probe, len(JOBS)) as server:
+        found = examine(server, *load_data())
     for ok, line in found:
         print(f"ok   {line}" if ok else f"FAIL {line}: git status prepare.py .claude")
     return all(ok for ok, _ in found)
 
 
-# --------------------------------------------------------------------- main
+def examine(server, X, y):
+    """Pairs (is it ok, a line about it): data, split, budget and sandbox, by PROBE."""
+    *folds, (train, test) = split(y)
+    held = sorted(row for fold in folds for row in fold[1])
+    keeper = "the kernel and Python" if landlock_version() else "Python alone"
+    size, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
+    parts = f"{len(train)} train rows in {N_SPLITS} folds, {len(test)} test rows"
+    processes = min(n_cores(), len(JOBS))
+    try:
+        scores = score(server, X, y)
+        chance = f"{scores['val_auc']} and {scores['test_auc']}"
+    except Crash as crash:
+        chance = str(crash)
+    kept = f"kept by {keeper}; AUC by chance: {chance}"
+    return [
+        (True, f"data: {size}, {missing} missing values, SHA-256 as recorded"),
+        (True, f"classes: {y.sum()} of {len(y)} positive"),
+        (held == sorted(train), f"split: {parts}"),
+        (BUDGET_S > 0, f"budget: {BUDGET_S} s, {processes} processes side by side"),
+        (chance == "0.5 and 0.5", f"sandbox: {kept}"),
+    ]
+
+
+def log():
+    """Append HEAD's row to results.tsv and print the line of the iteration."""
+    print(ratchet.log())
+    return True
+
+
+def state():
+    """Where the run stands, and what comes next: two phrases."""
+    return ratchet.state(HALT_AUC, PLATEAU)
+
+
 def show_state():
-    """Print two lines: where the run stands, and what comes next."""
+    """Print where the run stands, and what comes next."""
     summary, next_step = state()
     print(f"{summary}\nnext: {next_step}")
     return True
 
 
-def show_review(branch, as_json):
-    """Print the review of a run; its modules load only here, a log has no need."""
-    from review import review
+def review(branch, as_json):
+    """Print the review of a run; True if its record is true."""
+    # Only here: the night has no need of it.
+    from review import review as morning
 
-    return review(sys.modules[__name__], branch, as_json)
+    run, found = morning.look_back(branch)
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(server_of(source, morning.N_JOBS))
+            for name, source in morning.sources(found).items()
+        }
+        if servers:
+            X, y = load_data()
+            morning.measure(run, found, servers, X, y, *split(y)[-1])
+    task = {"task": DATA.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
+    return morning.report(run, found, task, as_json)
 
 
+# --------------------------------------------------------------------- main
 def main():
     """Run the command; exit status 0 done, 1 crashed, 2 usage, 3 refused."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors="replace")
-    if sys.argv[1:] == ["judge"] and Path("/dev/stdin").is_socket():
-        return 0 if serve() else 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # As under nohup.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
     commands = {"check": check, "evaluate": evaluate, "log": log, "state": show_state}
-    commands["review"] = lambda: show_review(args.branch, args.json)
+    commands["review"] = lambda: review(args.branch, args.json)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -295,12 +345,8 @@ def main():
     args = parser.parse_args()
     if args.command != "review" and (args.branch or args.json):
         parser.error(f"{args.command} takes no further argument")
-    command = commands[args.command]
-    for terminated in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(terminated) != signal.SIG_IGN:  # as under nohup
-            signal.signal(terminated, signal.default_int_handler)
     try:
-        return 0 if command() else 1
+        return 0 if commands[args.command]() else 1
     except Refused as refused:
         print(f"refused: {refused}", file=sys.stderr)
         return 3
@@ -309,7 +355,17 @@ def main():
         return 130
 
 
+def interrupt(number, frame):
+    """Interrupt the command, once: what it then does to end is not interrupted."""
+    for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(again, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    # A run is short: a tenth of it would go into collecting garbage, a fifth of the
+    # baseline's into the teardown of the libraries.
+    gc.disable()
     status = main()
     sys.stdout.flush()
-    os._exit(status)  # no teardown of the libraries: a fifth of a baseline run
+    os._exit(status)

@@ -157,11 +157,11 @@ def medians(rounds):
 
 # ------------------------------------------------------------------------- memory
 class Peaks(threading.Thread):
-    """Peak memory (Pss, bytes) of a process [0], of its children [1], and so on."""
+    """Peak memory (Pss, bytes) of a process [0], of its children [1], and theirs."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
-        self.pid, self.bytes = pid, [0, 0, 0, 0]
+        self.pid, self.bytes = pid, [0, 0, 0]
 
     def run(self):
         while Path(f"/proc/{self.pid}").exists():
@@ -205,8 +205,8 @@ def peaks(project, arguments):
 
 def all_peaks(project, dummy):
     """Peak bytes of the bare script, the judge, a candidate, and one of a DUMMY."""
-    _, judge, _, candidate = peaks(project, HARNESS)
-    return [peaks(project, SCRIPT)[0], judge, candidate, peaks(dummy, HARNESS)[3]]
+    judge, _, candidate = peaks(project, HARNESS)
+    return [peaks(project, SCRIPT)[0], judge, candidate, peaks(dummy, HARNESS)[2]]
 
 
 # --------------------------------------------------------------------- the tables

@@ -40,8 +40,8 @@ class Project:
             copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
             copy(ROOT / name, path / name)
         if budget_s is not None:
-            short = f"BUDGET_S = {budget_s} "
-            replace(path / "prepare.py", "BUDGET_S = 180 ", short)
+            short = f"BUDGET_S = {budget_s} #"
+            replace(path / "prepare.py", "BUDGET_S = 180  #", short)
         self.git("init", "-q", "-b", "trunk")
         self.git("add", "-A")
         self.git("commit", "-qm", "template")

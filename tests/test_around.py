@@ -17,10 +17,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, block_of, replace
 
-sys.path[:0] = [str(ROOT), str(ROOT / ".claude" / "harness")]
-from ratchet import FIELDS, FROZEN  # noqa: E402
-
-import prepare  # noqa: E402
+import prepare
+from harness.ratchet import FIELDS, FROZEN
 
 BASELINE = (ROOT / "train.py").read_text()
 HEADER = "\t".join(FIELDS) + "\n"
@@ -105,7 +103,7 @@ class Midway:
             start_new_session=True,
             **options,
         )
-        self.wait_for(3, lambda n: n >= 4)  # itself, judge, breeder, a candidate
+        self.wait_for(3, lambda n: n >= 3)  # itself, fork server, a candidate
 
     def offspring(self):
         """Process ids that carry the token."""
@@ -163,8 +161,8 @@ def test_killed_run_leaves_no_orphan(project):
 
 @linux
 def test_run_killed_with_a_fled_process_leaves_no_orphan(project):
-    candidate = project.path / ".claude" / "harness" / "candidate.py"
-    replace(candidate, "    if landlock_version():\n", "    if False:\n")  # it may flee
+    sandbox = project.path / ".claude" / "harness" / "sandbox.py"
+    replace(sandbox, "    if landlock_version():\n", "    if False:\n")  # it may flee
     run = Midway(project, FLEE + SLOW)
     run.process.kill()
     assert run.end() == ({}, True)
@@ -182,12 +180,11 @@ def test_children_that_the_shell_had_before_are_left_alone(project):
 
 
 @linux
-def test_a_judge_killed_at_its_start_is_told_in_a_block(project):
-    judge = project.path / ".claude" / "harness" / "judge.py"
-    start = "    link = socket.socket(fileno=0)\n"
-    replace(judge, start, "    os.kill(os.getpid(), 9)\n")
+def test_a_fork_server_killed_at_its_start_is_told_in_a_block(project):
+    candidate = project.path / ".claude" / "harness" / "candidate.py"
+    replace(candidate, "    alive = set()\n", "    os.kill(os.getpid(), 9)\n")
     block, done = project.evaluate()
-    assert "harness: the judge was killed" in block["status"], done.stderr
+    assert "the fork server was killed" in block["status"], done.stderr
 
 
 @linux
@@ -377,7 +374,7 @@ def test_no_git_identity_is_needed(project):
         pytest.param("--skip-worktree", marks=pytest.mark.thorough),
     ],
 )
-@pytest.mark.parametrize("name", [*FROZEN[:4], ".claude/harness/supervisor.py"])
+@pytest.mark.parametrize("name", [*FROZEN[:4], ".claude/harness/judge.py"])
 def test_changed_frozen_file_gets_no_score_and_is_named(project, name, trick):
     start_run(project)
     fake_block(project)
@@ -415,7 +412,8 @@ def test_damaged_data_is_refused(project):
 )
 def test_module_dropped_beside_the_harness_is_not_imported(project, name):
     start_run(project)
-    for folder in (project.path, project.path / ".claude" / "harness"):
+    rooms = project.path / ".claude"
+    for folder in (project.path, rooms, rooms / "harness"):
         (folder / f"{name}.py").write_text("print('val_auc: 1.0'); 1 / 0\n")
     _, done = project.evaluate()
     assert "val_auc: 1.0" not in done.stdout + done.stderr
@@ -428,7 +426,7 @@ def test_poisoned_bytecode_is_not_run(project):
     evil.write_text("print('val_auc: 1.0')\nraise SystemExit(0)\n")
     compiled = "import py_compile, sys; py_compile.compile(*sys.argv[1:3], "
     compiled += "invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
-    for name in ("candidate", "supervisor", "ratchet"):
+    for name in ("candidate", "judge", "ratchet"):
         tag = sys.implementation.cache_tag
         target = harness / "__pycache__" / f"{name}.{tag}.pyc"
         command = [sys.executable, "-c", compiled, str(evil), str(target)]
@@ -438,38 +436,37 @@ def test_poisoned_bytecode_is_not_run(project):
 
 
 def test_folder_within_the_readable_system_is_refused(project):
-    candidate = project.path / ".claude" / "harness" / "candidate.py"
-    replace(candidate, 'SYSTEM = "/usr', f'SYSTEM = "{project.path.parent} /usr')
+    sandbox = project.path / ".claude" / "harness" / "sandbox.py"
+    replace(sandbox, 'SYSTEM = "/usr', f'SYSTEM = "{project.path.parent} /usr')
     peek = BASELINE + f"\nopen({str(project.path / 'data' / 'heart.csv')!r}).read()\n"
     block, _ = project.evaluate(peek)
     assert block["status"] != "ok"
 
 
 def test_a_short_disk_is_the_harnesss_fault_not_the_ideas(project):
-    supervisor = project.path / ".claude" / "harness" / "supervisor.py"
-    replace(supervisor, "DISK_BYTES = 2**28 ", "DISK_BYTES = 2**58 ")
+    replace(project.path / "prepare.py", "DISK_BYTES = 2**28", "DISK_BYTES = 2**58")
     block, _ = project.evaluate()
     assert block["status"].startswith("crashed (harness: ")
     assert "is on a disk with less than" in block["status"]
     assert project.run().returncode == 3
 
 
-def test_a_fence_that_does_not_stand_is_told_with_its_reason(project):
-    candidate = project.path / ".claude" / "harness" / "candidate.py"
-    replace(candidate, "    os.chdir(folder)\n", "    raise OSError('no fence')\n")
+def test_a_sandbox_that_does_not_stand_is_told_with_its_reason(project):
+    sandbox = project.path / ".claude" / "harness" / "sandbox.py"
+    replace(sandbox, "    os.chdir(folder)\n", "    raise OSError('no sandbox')\n")
     block, done = project.evaluate()
-    assert re.fullmatch(r"crashed \(fold \d: OSError: no fence\)", block["status"])
-    assert "in raise_fence" in done.stderr
-    assert "FAIL fence" in project.run().stdout
+    assert re.fullmatch(r"crashed \(fold \d: OSError: no sandbox\)", block["status"])
+    assert "in confine" in done.stderr
+    assert "FAIL sandbox" in project.run().stdout
 
 
 @linux
-def test_a_killed_judge_is_the_harnesss_fault_and_leaves_no_orphan(project):
+def test_a_killed_fork_server_is_told_and_leaves_no_orphan(project):
     run = Midway(project)
-    judge = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children")
-    os.kill(int(judge.read_text().split()[0]), signal.SIGKILL)
+    server = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children")
+    os.kill(int(server.read_text().split()[0]), signal.SIGKILL)
     block, alone = run.end()
-    assert alone and "harness: the judge was killed" in block["status"]
+    assert alone and block["status"].startswith("crashed (")
 
 
 # --------------------------------------------------------------- log and state

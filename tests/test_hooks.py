@@ -28,7 +28,7 @@ def run(started, tmp_path):
 def hook(project, script, event, tool="Bash", said=None, **given):
     """What a hook answers to one call, as an object; {} if it says nothing."""
     call = {"hook_event_name": event, "tool_name": tool, "tool_input": given}
-    command = [sys.executable, "-P", f".claude/hooks/{script}.py"]
+    command = [sys.executable, "-I", f".claude/hooks/{script}.py"]
     done = subprocess.run(
         command,
         cwd=project.path,
@@ -144,7 +144,7 @@ def test_a_question_of_the_client_is_answered_no(project):
 
 
 def test_a_gate_that_breaks_is_an_error_not_a_grant(project):
-    command = [sys.executable, "-P", ".claude/hooks/gate.py"]
+    command = [sys.executable, "-I", ".claude/hooks/gate.py"]
     options = {"input": "{}", "capture_output": True, "text": True}
     done = subprocess.run(command, cwd=project.path, **options)
     assert done.returncode != 0
@@ -195,7 +195,7 @@ def test_the_status_line_says_where_the_run_stands_and_what_it_cost(run):
         ({"cost": {"total_cost_usd": 1.2}}, "· best 0.8960 · $1.20"),
         ({"hook_event_name": "SessionStart"}, "next: propose"),
     ]:
-        command = [sys.executable, "-P", ".claude/hooks/status.py"]
+        command = [sys.executable, "-I", ".claude/hooks/status.py"]
         said = subprocess.run(
             command,
             cwd=run.path,

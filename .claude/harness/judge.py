@@ -1,90 +1,160 @@
-"""The judge: the process with the labels and the metrics, and how a command asks it.
+"""The labels' side of the trust boundary: asks candidates, holds the clock.
 
-Three processes in a row: the command, which knows git; its judge; and the breeder, the
-parent of all candidates, forked from the judge before that has any data. So libraries
-are loaded once for all, and each process kills what the next one leaves behind.
+The judge is the command's own process. Before it has data it forks the fork server,
+which forks a candidate a job: so libraries are loaded once for all, and no candidate
+comes from a process with labels. The judge sends a job what it may know, and takes raw
+float64 bytes back: there is nothing to unpickle. It never runs a line of train.py.
 """
 
 import ast
 import contextlib
 import importlib
-import json
+import io
 import os
 import pickle
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 import traceback
 import warnings
+from dataclasses import dataclass
 
-from candidate import adopt_orphans, breed, kill_orphans
-from ratchet import HERE, Refused
-from supervisor import Crash, n_cores
+from harness.candidate import (
+    NUMBER,
+    adopt_orphans,
+    children,
+    kill_orphans,
+    serve_forks,
+)
+from harness.ratchet import Refused
 
 # ---------------------------------------------------------------- constants
-COMMAND = [sys.executable, "-Psu", "-X", "no_debug_ranges"]  # no carets: see show
-COMMAND += [str(HERE / "prepare.py"), "judge"]
+# Loaded before the fork: what the judge needs, and, where train.py imports them, these.
 OWN_LIBRARIES = ["numpy", "pandas", "sklearn.metrics", "sklearn.model_selection"]
 LIBRARIES = ["sklearn", "pandas", "numpy", "scipy", "lightgbm", "xgboost", "flaml"]
-PASSED_ON = ["PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR"]  # variables
-FILES = 256  # more than the judge has open before it forks
 THREAD_POOLS = ["OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"]
+# More descriptors than the judge has open when it forks.
+FILES = 256
+# From one look at clock and disk to the next; and what the fork server has to end all.
+LOOK_S = 0.2  # seconds
+END_S = 1  # seconds
+# Of what a candidate prints the end is shown.
+OUTPUT_BYTES = 3000  # bytes
 
 
-# ------------------------------------------------------------ the caller's side
+class Crash(Exception):
+    """The candidate's fault: the reason why there is no score."""
+
+
+def n_cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+
+
+# ------------------------------------------------------------ the fork server
+@dataclass
+class ForkServer:
+    """The parent of all candidates of one train.py, as the judge sees it."""
+
+    control: socket.socket
+    # Each candidate gets a folder of its own in this one, for temporary files.
+    folder: str
+    source: bytes
+    seed: int
+    # What all candidates together may use more than the server.
+    memory: int  # bytes
+    disk_bytes: int  # bytes
+
+    def fork(self, link, output):
+        """The process id of a new candidate; OSError if the system has no room."""
+        socket.send_fds(self.control, [NUMBER.pack(0)], [link, output])
+        if (pid := self.reply()) < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return pid
+
+    def end(self, pid):
+        """Kill the candidate and its group, and wait; its wait status."""
+        self.control.sendall(NUMBER.pack(pid))
+        return self.reply()
+
+    def reply(self):
+        """The number it answers; ConnectionError if it was killed."""
+        if len(said := self.control.recv(NUMBER.size)) < NUMBER.size:
+            raise ConnectionResetError
+        return NUMBER.unpack(said)[0]
+
+
 @contextlib.contextmanager
-def judge(function, *args, sources, n_jobs, seed):
-    """A function that waits for what `function(bred, *args)` returns in the judge.
+def fork_server(source, seed, n_jobs, memory_share, disk_bytes):
+    """The ForkServer of a train.py; at the end of the block all its processes are dead.
 
-    `function` is a module's, its result goes as JSON; `bred` has a pair (control,
-    source) for each of the sources (train.py as bytes), to ask its candidates by. Its
-    Crash or Refused is raised here, and Refused if the judge dies. At the end of the
-    block all processes are dead.
+    memory_share: of the machine's memory, for all candidates together. To be called
+    before this process has data: candidates start with a copy of what it has.
     """
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = int(machine * memory_share), disk_bytes
+    load_own_libraries(n_jobs)
+    # Children that a shell had, before it became this process by exec, are spared.
+    others = children()
     adopt_orphans()
-    link, theirs = socket.socketpair()
-    with theirs:
-        process = subprocess.Popen(
-            COMMAND,
-            stdin=theirs,
-            stdout=subprocess.DEVNULL,
-            env=clean_environ(n_jobs, seed),
-            cwd="/",
-            start_new_session=True,
-        )
+    with temporary_folder(disk_bytes) as folder:
+        control, theirs = socket.socketpair()
+        pid = fork_with(theirs, libraries(source))
+        try:
+            yield ForkServer(control, folder, source, seed, *limits)
+        finally:
+            # It hangs up when all are dead.
+            control.shutdown(socket.SHUT_WR)
+            select.select([control], [], [], END_S)
+            control.close()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            kill_orphans(others)
+
+
+def load_own_libraries(n_jobs):
+    """Import what the judge needs, once for all; threads shared out among n_jobs."""
+    os.environ |= thread_limits(n_cores() // min(n_cores(), n_jobs))
     try:
-        with contextlib.suppress(ConnectionError), link.makefile("wb") as pipe:
-            pickle.dump((function, sources, args), pipe)
-        yield lambda: result(link)
-    finally:
-        link.close()  # so the judge ends
-        process.wait()
-        kill_orphans()
+        for name in OWN_LIBRARIES:
+            importlib.import_module(name)
+    except ImportError as error:
+        raise Refused(f"{error}: uv sync") from None
+    # check_array imports more when it is first called.
+    one_cell = sys.modules["pandas"].DataFrame({"x": [0.0]})
+    sys.modules["sklearn.utils"].check_array(one_cell)
 
 
-def result(link):
-    """What the judge's function returned, or the error it raised."""
-    said = b""
-    with contextlib.suppress(ConnectionError), link.makefile("rb") as pipe:
-        said = pipe.read()
-    if not said:
-        raise Refused("the judge was killed, or ended as it says above: run it again")
-    error, value = json.loads(said)
-    if error:
-        raise {"Crash": Crash, "Refused": Refused}[error](value)
-    return value
+def thread_limits(n_threads):
+    """Environment by which libraries use n_threads, whatever n_jobs train.py says.
+
+    LightGBM asks joblib.
+    """
+    limits = {f"{pool}_THREADS": str(n_threads) for pool in THREAD_POOLS}
+    limits |= {"OMP_THREAD_LIMIT": str(n_threads)}
+    return limits | {"JOBLIB_MULTIPROCESSING": "0"}
 
 
-def clean_environ(n_jobs, seed):
-    """Few variables, no secrets; threads shared out, whatever n_jobs train.py says."""
-    n_threads = str(n_cores() // min(n_cores(), n_jobs))
-    environ = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-    environ |= {f"{pool}_THREADS": n_threads for pool in THREAD_POOLS}
-    environ |= {"OMP_THREAD_LIMIT": n_threads, "PYTHONHASHSEED": str(seed)}
-    return environ | {"JOBLIB_MULTIPROCESSING": "0"}  # LightGBM asks joblib
+def fork_with(control, modules):
+    """Fork the fork server, with nothing of ours but control; its process id."""
+    if (pid := os.fork()) == 0:
+        try:
+            # In a session of its own: a Ctrl-C is the judge's to handle.
+            os.setsid()
+            os.dup2(control.fileno(), 0)
+            os.closerange(3, FILES)
+            serve_forks(socket.socket(fileno=0), modules)
+        finally:
+            # It never returns: this is an error.
+            traceback.print_exc()
+            os._exit(1)
+    control.close()
+    return pid
 
 
 def libraries(source):
@@ -93,84 +163,202 @@ def libraries(source):
     names = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
     froms = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
     names += [f"{n.module}.{a.name}" for n in froms for a in n.names]
-    parts = [name.split(".")[:2] for name in names]  # deeper ones may be scripts
+    # Deeper ones may be scripts.
+    parts = [name.split(".")[:2] for name in names]
     return sorted({".".join(part) for part in parts if part[0] in LIBRARIES})
 
 
 def syntax_nodes(source):
     """All nodes of the syntax tree; [] if it does not parse (a candidate will say)."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # the candidate says them too
+        # The candidate says its warnings.
+        with warnings.catch_warnings(action="ignore"):
             return list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
 
 
-# ------------------------------------------------------------- the judge's side
-def serve():
-    """Be the judge on fd 0: call the function, say its result; False if interrupted."""
-    adopt_orphans()
-    link = socket.socket(fileno=0)
-    with link.makefile("rb") as pipe:
-        function, sources, args = pickle.load(pipe)
+# ------------------------------------------------------------------ the jobs
+@dataclass
+class Candidate:
+    """One that runs: what it is for, and what it has said and printed so far."""
+
+    # Number and name of its job.
+    number: int
+    name: str
+    pid: int
+    # Its job and its answer go through link, of a whole answer's size; output is the
+    # pipe that it prints to.
+    link: socket.socket
+    output: io.FileIO
+    size: int  # bytes
+    said: bytes = b""
+    printed: bytes = b""
+
+    def hear(self):
+        """Take what it says; True once there is no more to come."""
+        try:
+            chunk = os.read(self.link.fileno(), 2**16)
+        except ConnectionError:
+            # It died before it had read its job.
+            chunk = b""
+        self.said = (self.said + chunk)[: self.size]
+        return not chunk or len(self.said) == self.size
+
+    def take_output(self):
+        """Take what it has printed, the tail of it; False if that is nothing."""
+        chunk = self.output.read(2**16) or b""
+        self.printed = (self.printed + chunk)[-OUTPUT_BYTES:]
+        return bool(chunk)
+
+
+def ask_all(server, jobs, X, y, deadline, tell):
+    """tell(number, answer) for each job as it ends; Crash at the first without one.
+
+    jobs: (name, fit rows, held-out rows); deadline: a time of time.monotonic. An answer
+    is the threshold between the classes, then the scores: float64 (1 + n_held,).
+    """
+    waiting, running = list(enumerate(jobs))[::-1], []
+    n_at_once, disk = min(n_cores(), len(jobs)), DiskWatch(server)
+    while waiting or running:
+        while waiting and len(running) < n_at_once:
+            number, (name, fit, held) = waiting.pop()
+            running.append(start(server, number, name, 1 + len(held)))
+            limits = server.memory // n_at_once, server.disk_bytes
+            send(running[-1], server, limits, X, y, fit, held, deadline)
+        ended = listen(running, server, deadline)
+        for candidate in ended:
+            running.remove(candidate)
+            tell(candidate.number, answer_of(candidate, server))
+        if not ended and disk.is_short():
+            raise Crash(f"over {server.disk_bytes >> 20} MiB of temporary files")
+
+
+def start(server, number, name, n_numbers):
+    """A Candidate, forked, for an answer of n_numbers; Crash if the server is gone."""
+    link, theirs = socket.socketpair()
+    output, writer = os.pipe()
+    os.set_blocking(output, False)
     try:
-        load_own_libraries()
-        with contextlib.ExitStack() as stack:
-            stack.callback(kill_orphans)
-            bred = [(stack.enter_context(breeder(s)), s) for s in sources]
-            interrupt_with(link)
-            said = None, function(bred, *args)
-    except (Crash, Refused) as error:
-        said = type(error).__name__, str(error)
-    except ImportError as error:
-        said = "Refused", f"{error}: uv sync"
-    except KeyboardInterrupt:
-        return False
-    link.sendall(json.dumps(said).encode())
-    return True
+        with theirs, open(writer, "wb", 0):
+            pid = server.fork(theirs.fileno(), writer)
+    except ConnectionError:
+        raise Crash(f"{name}: the fork server was killed") from None
+    size = 1 + 8 * n_numbers
+    return Candidate(number, name, pid, link, open(output, "rb", 0), size)
 
 
-def load_own_libraries():
-    """Import what the judge needs, and what check_array imports late, once for all."""
-    for name in OWN_LIBRARIES:
-        importlib.import_module(name)
-    one_cell = sys.modules["pandas"].DataFrame({"x": [0.0]})
-    sys.modules["sklearn.utils"].check_array(one_cell)
+def send(candidate, server, limits, X, y, fit, held, deadline):
+    """Give a candidate its limits, then its job, of which it frees what it can."""
+    candidate.link.settimeout(max(0.01, deadline - time.monotonic()))
+    folder = tempfile.mkdtemp(dir=server.folder)
+    X_fit, X_held = (X.iloc[rows].reset_index(drop=True) for rows in (fit, held))
+    job = [server.seed, server.source, X_fit, y[fit], X_held]
+    # One that is dead already, or late, is listen()'s to tell.
+    late_or_dead = contextlib.suppress(ConnectionError, TimeoutError)
+    with late_or_dead, candidate.link.makefile("wb") as pipe:
+        pickle.dump((folder, *limits), pipe)
+        pickle.dump(job, pipe, protocol=5)
 
 
-def interrupt_with(link):
-    """From here on, a KeyboardInterrupt when the other end of link has gone."""
+def listen(running, server, deadline):
+    """Those that end within LOOK_S, be it none; Crash when the deadline has passed."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        show(running[0])
+        raise Crash(f"{running[0].name}: no answer within the budget")
+    pipes = [pipe for c in running for pipe in (c.output, c.link)]
+    ready = select.select([*pipes, server.control], [], [], min(left, LOOK_S))[0]
+    # It says nothing by itself.
+    if server.control in ready:
+        raise Crash(f"{running[0].name}: the fork server was killed")
+    for candidate in running:
+        if candidate.output in ready:
+            candidate.take_output()
+    return [c for c in running if c.link in ready and c.hear()]
 
-    def watch():
-        link.recv(1)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    for terminated in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(terminated, signal.default_int_handler)
-    threading.Thread(target=watch, daemon=True).start()
+def answer_of(candidate, server):
+    """The answer of a candidate that has ended, float64; Crash if it has none."""
+    import numpy as np
+
+    # Of a server that was killed start() will tell.
+    with contextlib.suppress(ConnectionError):
+        server.end(candidate.pid)
+    while candidate.take_output():
+        pass
+    show(candidate)
+    name, said = candidate.name, candidate.said
+    if said[:1] == b"!":
+        raise Crash(f"{name}: {one_line(said[1:].decode(errors='replace'))}")
+    if said[:1] != b"=" or len(said) != candidate.size:
+        raise Crash(f"{name}: ended without an answer")
+    answer = np.frombuffer(said[1:])
+    if not np.isfinite(answer).all():
+        raise Crash(f"{name}: NaN or infinity among the scores")
+    return answer
+
+
+# ------------------------------------------------------------------ the disk
+class DiskWatch:
+    """Looks at the temporary files of a server's candidates, one du after another."""
+
+    def __init__(self, server):
+        """No du runs yet."""
+        self.server, self.du = server, None
+
+    def is_short(self):
+        """Whether the disk is nearly full, or the files were too large at du's last."""
+        folder, limit, size = self.server.folder, self.server.disk_bytes, 0
+        if self.du is None:
+            command, path = ["du", "-sk", folder], {"PATH": os.defpath}
+            quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self.du = subprocess.Popen(command, env=path, **quiet)
+        elif self.du.poll() is not None:
+            size = 1024 * int(self.du.stdout.read().split()[0])
+            self.du = None
+        return size > limit or shutil.disk_usage(folder).free < limit
 
 
 @contextlib.contextmanager
-def breeder(source):
-    """A socket for requests to fork candidates; at the end of the block all are dead.
+def temporary_folder(disk_bytes):
+    """A folder that is removed in the end, however deep and locked it has become.
 
-    Forked from here, so before there are data and threads; it loads its libraries.
+    Refused if the disk it is on is nearly full: that would look like train.py's fault.
     """
-    control, theirs = socket.socketpair()
-    if (pid := os.fork()) == 0:
-        try:
-            os.dup2(theirs.fileno(), 0)
-            os.closerange(3, FILES)  # no way to the judge, its caller, other breeders
-            breed(libraries(source))
-        finally:  # it never returns: this is an error
-            traceback.print_exc()
-            os._exit(1)
-    theirs.close()
+    folder = tempfile.mkdtemp(prefix="autoresearch-")
     try:
-        yield control
+        if shutil.disk_usage(folder).free < 2 * disk_bytes:
+            room = f"{2 * disk_bytes >> 20} MiB"
+            raise Refused(f"{folder} is on a disk with less than {room} free")
+        yield folder
     finally:
-        control.shutdown(socket.SHUT_WR)
-        select.select([control], [], [], 1)  # it hangs up when they are dead
-        control.close()
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        system("rm", "-rf", folder)
+        # Something in it may be locked by its mode.
+        if os.path.exists(folder):
+            system("chmod", "-R", "u+rwx", folder)
+            system("rm", "-rf", folder)
+
+
+def system(*command):
+    """Run a system program, quietly: no depth of folders outdoes it, unlike Python."""
+    subprocess.run(command, env={"PATH": os.defpath}, capture_output=True)
+
+
+# ------------------------------------------------------------------ the words
+def show(candidate):
+    """A candidate's output on stderr, indented: it can't pass for the block."""
+    lines = candidate.printed.decode(errors="replace").splitlines()
+    say("".join(f"    {candidate.name} | {one_line(line)}\n" for line in lines))
+
+
+def say(text):
+    """The text on stderr, at once."""
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def one_line(text, width=200):
+    """The text in printable characters and single spaces, cut to width."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= width else text[: width - 1] + "…"

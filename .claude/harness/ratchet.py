@@ -18,15 +18,15 @@ RUN_LOG = HERE / "run.log"
 RESULTS = HERE / "results.tsv"
 STOP = HERE / "STOP"
 FROZEN = ["prepare.py", "pyproject.toml", "uv.lock", "program.md", "data", ".claude"]
-PREFIX = "autoresearch/"  # of the branch of every run
+# Of the branch of every run.
+PREFIX = "autoresearch/"
 METRICS = ["val_auc", "test_auc", "wall_time_s"]
 FIELDS = ["commit", *METRICS, "status", "description"]
 BLOCK = ["commit", "hypothesis", "val_auc", "test_auc", "test_acc", "wall_time_s"]
 BLOCK += ["status"]
-HARNESS_FAULT = "crashed (harness: "  # a status that says nothing of train.py
+# A status that says nothing of train.py.
+HARNESS_FAULT = "crashed (harness: "
 EVALUATE = "uv run prepare.py evaluate > run.log 2>&1"
-HALT_AUC = 0.99  # from here on a val_auc is a leak until shown otherwise
-PLATEAU = 5  # iterations in a row without a keep
 
 
 class Refused(Exception):
@@ -95,7 +95,8 @@ def check_frozen_files():
     try:
         base = run_base()
     except Refused:
-        return  # no run, nothing frozen
+        # No run, nothing frozen.
+        return
     if changed := changed_files(base, FROZEN):
         names = " ".join(changed)
         raise Refused(
@@ -175,7 +176,7 @@ def bar_of(head, base, rows):
 
 # ---------------------------------------------------------------------- log
 def log():
-    """Append HEAD's row, print the line of the iteration; when Refused, do nothing."""
+    """Append HEAD's row; the line of the iteration. When Refused, nothing is done."""
     commits = run_commits(run_branch())
     head, rows = git("rev-parse", "HEAD"), read_rows()
     check_frozen_files()
@@ -188,8 +189,7 @@ def log():
     row |= {"commit": head[:7], "status": verdict(block, bar)}
     row |= {"description": describe(block)}
     append_row(row)
-    print(report(len(rows_of_run(commits, rows)), row, bar))
-    return True
+    return report(len(rows_of_run(commits, rows)), row, bar)
 
 
 def read_block(head):
@@ -238,8 +238,12 @@ def report(number, row, bar):
 
 
 # -------------------------------------------------------------------- state
-def state():
-    """Where the run stands, and what is next; never a word of test_auc."""
+def state(halt_auc, plateau):
+    """Where the run stands, and what is next; never a word of test_auc.
+
+    halt_auc: val_auc from which on it halts; plateau: iterations without a keep after
+    which it asks for another kind of idea.
+    """
     branch = run_branch()
     commits, rows = run_commits(branch), read_rows()
     mine = rows_of_run(commits, rows)
@@ -248,7 +252,9 @@ def state():
     if kept:
         summary = f"{branch} · iter {len(mine) - 1} · {len(kept) - 1} kept"
         summary += f" · best {max(kept):.4f}"
-    return summary, next_step(branch, commits[-1], rows, mine, kept)
+    if reason := halt_reason(branch, mine, max(kept, default=0), halt_auc):
+        return summary, f"halt: {reason}"
+    return summary, next_step(commits[-1], rows, mine, plateau)
 
 
 def rows_of_run(commits, rows):
@@ -256,25 +262,21 @@ def rows_of_run(commits, rows):
     return [row for row in rows if any(c.startswith(row["commit"]) for c in commits)]
 
 
-def next_step(branch, base, rows, mine, kept):
-    """What the loop does next: halt, run, reset or propose, and why."""
-    if reason := halt_reason(branch, mine, kept):
-        return f"halt: {reason}"
+def next_step(base, rows, mine, plateau):
+    """What the loop does next: run, reset or propose, and why."""
     head = git("rev-parse", "HEAD")
     row = row_of(head, rows)
     if row is None:
         return f"run: HEAD {head:.7} has no row yet"
     if row["status"] != "keep" and head != base:
         return f"reset: HEAD {head:.7} is a {row['status']}: git reset -q --keep HEAD~1"
-    barren = len(mine) - max(
-        (i for i, r in enumerate(mine, 1) if r["status"] == "keep")
-    )
-    if barren >= PLATEAU:
-        return f"propose: {barren} in a row without a keep: change the kind of idea"
+    since = len(mine) - max(i for i, r in enumerate(mine, 1) if r["status"] == "keep")
+    if since >= plateau:
+        return f"propose: {since} in a row without a keep: change the kind of idea"
     return "propose"
 
 
-def halt_reason(branch, mine, kept):
+def halt_reason(branch, mine, best, halt_auc):
     """Why the loop may end by itself, or None."""
     if STOP.exists():
         return "there is a STOP file (rm STOP to go on)"
@@ -282,8 +284,8 @@ def halt_reason(branch, mine, kept):
         check_frozen_files()
     except Refused as refused:
         return str(refused)
-    if max(kept, default=0) >= HALT_AUC:
-        return f"val_auc {max(kept):.4f} >= {HALT_AUC}: look for leakage first"
+    if best >= halt_auc:
+        return f"val_auc {best:.4f} >= {halt_auc}: look for leakage first"
     limit = git("config", "--default", "0", "--get", f"branch.{branch}.limit")
     if 0 < int(limit) < len(mine):
         return f"the limit of {limit} iterations is reached"

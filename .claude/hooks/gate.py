@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
-from ratchet import (
+from harness.ratchet import (
     FROZEN,
     PREFIX,
     Refused,
@@ -27,8 +27,10 @@ from ratchet import (
 )
 
 # ---------------------------------------------------------------- constants
-TIMEOUT_MS = 300_000  # of a command: the budget of 180 s and some
-MESSAGE = r"""(?:"[^"`$\\!\n]*"|'[^'\n]*')"""  # of a commit: nothing to expand
+# Of a command: the budget of 180 s and some.
+TIMEOUT_MS = 300_000
+# Of a commit: nothing to expand.
+MESSAGE = r"""(?:"[^"`$\\!\n]*"|'[^'\n]*')"""
 RUN = PREFIX + r"[A-Za-z0-9][A-Za-z0-9._-]*"
 PIECES = [
     r"uv run prepare\.py(?: check| log| state)?",
@@ -133,7 +135,8 @@ def answer(call):
         decision = {"permissionDecision": "deny", "permissionDecisionReason": reason}
     else:
         decision = {"permissionDecision": "allow"}
-        if call["tool_name"] == "Bash":  # in the foreground, and not cut short
+        # In the foreground, and not cut short.
+        if call["tool_name"] == "Bash":
             decision["updatedInput"] = {**given, "timeout": TIMEOUT_MS}
             decision["updatedInput"].pop("run_in_background", None)
     return {"hookSpecificOutput": {"hookEventName": event, **decision}}

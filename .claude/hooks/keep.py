@@ -16,7 +16,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
-from ratchet import FROZEN, Refused, changed_files, git, run_base, state
+from harness.ratchet import (
+    FROZEN,
+    Refused,
+    changed_files,
+    check_frozen_files,
+    git,
+    run_base,
+)
 
 
 def put_back():
@@ -40,7 +47,8 @@ def after_call(call):
     try:
         return put_back()
     except Refused:
-        return None  # not on a run yet: nothing is frozen
+        # Not on a run yet: nothing is frozen.
+        return None
 
 
 def at_stop(call):
@@ -48,6 +56,13 @@ def at_stop(call):
     said = call.get("last_assistant_message") or ""
     if re.search(r"^\W*HALT: \S", said, re.MULTILINE):
         return None
+    try:
+        check_frozen_files()
+    except Refused:
+        return None
+    # Not before prepare.py is known to be what it was.
+    from prepare import state
+
     try:
         summary, next_step = state()
     except Refused as refused:

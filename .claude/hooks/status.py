@@ -8,14 +8,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
-from ratchet import Refused, state
+from harness.ratchet import Refused
+from prepare import state
 
 if __name__ == "__main__":
     call = json.load(sys.stdin)
     try:
         summary, next_step = state()
     except Refused:
-        sys.exit()  # an ordinary chat, not on a run
+        # An ordinary chat, not on a run.
+        sys.exit()
     if call.get("hook_event_name") == "SessionStart":
         print("If /autoresearch runs here, the loop goes on.", end=" ")
         print(f"{summary}; next: {next_step}")

@@ -1,38 +1,40 @@
 """The gain of a run against its noise: repeated cross-validation and a bootstrap.
 
-Candidates run in fenced fresh processes; here are the labels and the arithmetic.
+Candidates run in sandboxed fresh processes; here are the labels and the arithmetic.
 """
 
 import time
 
-from supervisor import Crash, ask_all, n_cores, say
+from harness.judge import Crash, ask_all, n_cores, say
 
 # ---------------------------------------------------------------- constants
-REPEATS, FOLDS = 10, 5  # of the cross-validation on the train part
-FOLD_SEED = 2003  # of its folds: fresh ones, no run has been scored on them
-BUDGET_S = 3600  # seconds of wall clock for all the fits of one model
-RESAMPLES, RESAMPLE_SEED = 2000, 1993  # of the bootstrap on the test part
-PERCENTILES = [2.5, 97.5]  # of the resamples: the ends of a 95 % interval
-PROGRESS = 10  # fits from one line of progress to the next
+# Of the cross-validation on the train part.
+REPEATS, FOLDS = 10, 5
+# Of its folds: fresh ones, no run has been scored on them.
+FOLD_SEED = 2003
+# Seconds of wall clock for all the fits of one model.
+BUDGET_S = 3600
+# Of the bootstrap on the test part.
+RESAMPLES, RESAMPLE_SEED = 2000, 1993
+# Of the resamples: the ends of a 95 % interval.
+PERCENTILES = [2.5, 97.5]
+# Fits from one line of progress to the next.
+PROGRESS = 10
 TEST = ["test_auc", "test_acc"]
 
 
-def measure(bred):
-    """What the start is worth, and the best if it is bred too; the judge runs it.
+def measure(servers, X, y, train, test):
+    """What the start is worth, and the best if it is among the servers, by name.
 
-    bred: pairs (control, train.py as bytes). Returns {"models": {name: numbers},
-    "gain": numbers, "test_gain": numbers, "crashes": lines}, where the gains are None
-    unless both models ended.
+    X: all rows, y: labels (n_rows,); train, test: row numbers. Returns {"models":
+    {name: numbers}, "gain": numbers, "test_gain": numbers, "crashes": lines}, where the
+    gains are None unless both models ended.
     """
-    import __main__ as harness  # prepare.py
-
-    X, y = harness.load_data()
-    train, test = harness.split(y)[-1]
     pairs = [*fresh_folds(train, y), (train, test)]
     models, aucs, finals, crashes = {}, {}, {}, []
-    for name, model in zip(["start", "best"], bred, strict=False):
+    for name, server in servers.items():
         try:
-            answers, fit_s = fit_all(name, model, X, y, pairs, harness.SEED)
+            answers, fit_s = fit_all(name, server, X, y, pairs)
         except Crash as crash:
             crashes.append(f"{name} can't be judged: {crash}")
             continue
@@ -59,9 +61,8 @@ def fresh_folds(train, y):
     return [(train[fit], train[held]) for fit, held in cv.split(train, y[train])]
 
 
-def fit_all(name, model, X, y, pairs, seed):
+def fit_all(name, server, X, y, pairs):
     """The candidates' answers to all pairs, and seconds a fit took; Crash without."""
-    control, source = model
     begin, answers, ends = time.monotonic(), {}, []
 
     def tell(i, answer):
@@ -70,8 +71,8 @@ def fit_all(name, model, X, y, pairs, seed):
         if len(ends) % PROGRESS == 0:
             say(f"{name}: {len(ends)} of {len(pairs)} fits ({ends[-1]:.1f} s)\n")
 
-    jobs = [(f"{name} fit {i + 1}", source, *pair) for i, pair in enumerate(pairs)]
-    ask_all(control, jobs, X, y, seed, begin + BUDGET_S, tell)
+    jobs = [(f"{name} fit {i + 1}", *pair) for i, pair in enumerate(pairs)]
+    ask_all(server, jobs, X, y, begin + BUDGET_S, tell)
     side_by_side = min(n_cores(), len(jobs))
     fit_s = (ends[-1] - ends[0]) / (len(ends) - 1) * side_by_side
     return [answers[i] for i in range(len(jobs))], fit_s
@@ -97,7 +98,8 @@ def corrected_t_test(new, old, folds):
     differences = np.subtract(new, old)
     n, mean = len(differences), differences.mean()
     error = differences.std(ddof=1) * np.sqrt(1 / n + 1 / (folds - 1))
-    if error == 0:  # the same difference on every fold
+    # The same difference on every fold.
+    if error == 0:
         p = 1.0 if mean == 0 else 0.0
     else:
         p = 2 * stats.t.sf(abs(mean) / error, df=n - 1)

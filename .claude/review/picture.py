@@ -1,16 +1,20 @@
 """The picture of a run: the staircase of what was kept, among all that was tried."""
 
-import math
 from textwrap import wrap
 
 # ---------------------------------------------------------------- constants
-SIZE, DPI = (12, 6.3), 160  # inches, in the shape of a link's preview; dots an inch
-PLOT = [0.065, 0.105, 0.5, 0.705]  # left, bottom, width, height: parts of the picture
-LISTED = 26  # kept ideas with a number: those of the largest gains
-FEW = 10  # of them have room for two lines each
-IDEA = 60  # characters of an idea in a line of the list
-LABEL, FAR = (18, 10), 16  # points: room for a number; further off it gets a line
-FOOT = 0.15  # of the height in use: free above it, and below for crashes
+# Inches, in the shape of a link's preview; dots an inch.
+SIZE, DPI = (12, 6.3), 160
+# Left, bottom, width, height: parts of the picture.
+PLOT = [0.065, 0.105, 0.5, 0.705]
+# Kept ideas: those of the largest gains.
+LISTED = 26
+# Of them have room for two lines each.
+FEW = 10
+# Characters of an idea in a line of the list.
+IDEA = 60
+# Of the height in use: free above it, and below for crashes.
+FOOT = 0.15
 INK, GREY, FAINT = "#1c1c1c", "#6b6b6b", "#b5b5b5"
 KEPT, BAND, CRASH = "#0b7a5b", "#d9e8f5", "#c0392b"
 
@@ -28,9 +32,7 @@ def draw(path, found, attempts):
     draw_noise(axes, found)
     draw_attempts(axes, scored, crashed, {keep["iteration"] for keep in keeps})
     draw_staircase(axes, keeps, attempts[-1][0])
-    numbers = numbered(keeps)
-    place_numbers(axes, keeps, numbers)
-    list_ideas(figure, keeps, numbers)
+    list_ideas(figure, keeps)
     write_words(figure, axes, found)
     figure.savefig(path)
 
@@ -98,45 +100,15 @@ def draw_staircase(axes, keeps, last):
 
 
 # --------------------------------------------------------------- the kept ideas
-def numbered(keeps):
-    """Positions in keeps that get their number: the start, and the largest gains."""
+def listed(keeps):
+    """Positions in keeps that the list has: the start, and the largest gains."""
     gains = sorted(range(1, len(keeps)), key=lambda k: -keeps[k]["delta"])
     return sorted([0, *gains[: LISTED - 1]] if keeps else [])
 
 
-def place_numbers(axes, keeps, numbers):
-    """A number at each listed keep, where it hides no dot and no other number."""
-    at = [(keep["iteration"], keep["val_auc"]) for keep in keeps]
-    points = 72 / axes.figure.dpi  # a pixel
-    dots = [tuple(xy * points) for xy in map(axes.transData.transform, at)]
-    edge, taken = axes.bbox.x0 * points, list(dots)
-    line = {"arrowstyle": "-", "color": FAINT, "lw": 0.6, "shrinkA": 5, "shrinkB": 3}
-    look = {"ha": "center", "va": "center", "size": 8, "color": INK, "zorder": 5}
-    for k in numbers:
-        place = min(places(*dots[k]), key=lambda p: (crowd(p, taken), p[0] < edge))
-        taken.append(place)
-        shift = place[0] - dots[k][0], place[1] - dots[k][1]
-        far = line if math.hypot(*shift) > FAR else None
-        move = {"xytext": shift, "textcoords": "offset points", "arrowprops": far}
-        axes.annotate(str(keeps[k]["iteration"]), at[k], **move, **look)
-
-
-def places(x, y):
-    """Places for a number, nearest first, in a fan above its dot."""
-    for reach in range(11, 90, 6):
-        for angle in (90, 125, 160):
-            turn = math.radians(angle)
-            yield x + reach * math.cos(turn), y + reach * math.sin(turn)
-
-
-def crowd(place, taken):
-    """How many of the places taken are too near to this one."""
-    (x, y), (width, height) = place, LABEL
-    return sum(abs(x - a) < width and abs(y - b) < height for a, b in taken)
-
-
-def list_ideas(figure, keeps, numbers):
+def list_ideas(figure, keeps):
     """The kept ideas to the right of the plot: iteration, gain, hypothesis."""
+    numbers = listed(keeps)
     left, y = PLOT[0] + PLOT[2] + 0.025, PLOT[1] + PLOT[3]
     few = len(numbers) <= FEW
     size, height, chars = (10, 2, int(IDEA * 0.8)) if few else (8, 1, IDEA)

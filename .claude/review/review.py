@@ -11,52 +11,68 @@ import io
 import json
 from datetime import UTC, datetime
 
-from gain import FOLDS, REPEATS, RESAMPLES, measure
-from judge import judge
-from picture import draw
-from ratchet import HERE, git
-from record import differences, find_run, score_again, train_of, what_happened
+from harness.ratchet import HERE, git
+from review import gain
+from review.gain import FOLDS, REPEATS, RESAMPLES
+from review.picture import draw
+from review.record import differences, find_run, score_again, train_of, what_happened
 
 # ---------------------------------------------------------------- constants
+# Fits of a model: the fresh folds and the test part.
+N_JOBS = REPEATS * FOLDS + 1
 PICTURE = HERE / "progress.png"
-ALPHA = 0.05  # with a p below it a difference is called larger than the noise
+# With a p below it a difference is called larger than the noise.
+ALPHA = 0.05
 AMLB = "task framework constraint fold type result metric duration training_duration"
-AMLB += " seed utc"  # columns of the AutoML benchmark's results.csv
+# Columns of the AutoML benchmark's results.csv.
+AMLB += " seed utc"
 
 
-def review(harness, branch=None, as_json=False):
-    """Print the review; True if the record is true. harness: prepare.py's module."""
+def look_back(branch=None):
+    """(Run, what is found without labels): what happened, and is the record true.
+
+    Start and best are scored once more, each by the base's harness in a clean checkout.
+    """
     run = find_run(branch)
     found = what_happened(run) | {"differences": differences(run), "notes": run.notes}
-    found |= {"models": {}, "gain": None, "test_gain": None, "amlb": []}
+    found |= {"models": {}, "gain": None, "test_gain": None}
     if found["best"]:
-        assess(harness, run, found)
-        found["amlb"] = amlb_lines(harness, found["models"])
+        found["models"]["start"] = {"commit": run.base}
+        if found["best"]["commit"] != run.base:
+            found["models"]["best"] = {"commit": found["best"]["commit"]}
+    for name, model in found["models"].items():
+        found["differences"] += score_again(run, name, model)
+    return run, found
+
+
+def sources(found):
+    """{name: train.py as bytes} of the models to measure."""
+    return {name: train_of(model["commit"]) for name, model in found["models"].items()}
+
+
+def measure(run, found, servers, X, y, train, test):
+    """Fill in what gain.measure finds, with the labels; count the look at the test."""
+    measured = gain.measure(servers, X, y, train, test)
+    run.notes += measured.pop("crashes")
+    if measured["models"]:
+        git("config", f"branch.{run.branch}.reviews", str(looks(run) + 1))
+    for name, model in found["models"].items():
+        model |= measured["models"].get(name, {})
+    found |= measured | {"models": found["models"]}
+
+
+def report(run, found, task, as_json):
+    """Print the review; True if the record is true.
+
+    task: cells of the AutoML benchmark's table: task, constraint, seed.
+    """
+    found["amlb"] = amlb_lines(task, found["models"]) if found["best"] else []
     found["verdict"] = verdict(found)
     found["test_looks"] = looks(run)
     found["record_is_true"] = not found["differences"]
     found["picture"] = picture(run, found)
     print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text(found))
     return found["record_is_true"]
-
-
-def assess(harness, run, found):
-    """Score start and best again, then measure them: fills in what is found."""
-    models = {"start": {"commit": run.base}}
-    if found["best"]["commit"] != run.base:
-        models["best"] = {"commit": found["best"]["commit"]}
-    for name, model in models.items():
-        found["differences"] += score_again(run, name, model)
-    sources = [train_of(model["commit"]) for model in models.values()]
-    n_jobs, seed = REPEATS * FOLDS + 1, harness.SEED
-    with judge(measure, sources=sources, n_jobs=n_jobs, seed=seed) as numbers:
-        measured = numbers()
-    run.notes += measured.pop("crashes")
-    if measured["models"]:
-        git("config", f"branch.{run.branch}.reviews", str(looks(run) + 1))
-    for name, model in models.items():
-        model |= measured["models"].get(name, {})
-    found |= measured | {"models": models}
 
 
 def looks(run):
@@ -66,44 +82,41 @@ def looks(run):
 
 def verdict(found):
     """Whether the gain is real, in plain words."""
-    gain = found["gain"]
+    test = found["gain"]
     if not found["best"]:
         return "no commit was kept: there is no gain to judge"
     if "best" not in found["models"]:
         return "nothing after the start was kept: there is no gain to judge"
-    if gain is None:
+    if test is None:
         return "start and best could not both be measured: no word on the gain"
-    if gain["p"] >= ALPHA:
+    if test["p"] >= ALPHA:
         return "the gain is within the noise"
-    if gain["mean"] < 0:
+    if test["mean"] < 0:
         return "a loss: best is worse than start by more than the noise"
     return "the gain is larger than the noise"
 
 
-def amlb_lines(harness, models):
+def amlb_lines(task, models):
     """Header and a line a model for the AutoML benchmark's tables (results.csv)."""
     table = io.StringIO()
     lines = csv.DictWriter(table, AMLB.split(), lineterminator="\n")
     lines.writeheader()
     for name, model in models.items():
         if "test_auc" in model:
-            lines.writerow(amlb_row(harness, name, model))
+            lines.writerow(task | amlb_cells(name, model))
     return table.getvalue().splitlines()
 
 
-def amlb_row(harness, name, model):
+def amlb_cells(name, model):
     """The cells of a model: duration of an evaluate, training_duration of a fit."""
     return {
-        "task": harness.DATA.stem,
         "framework": f"autoresearch_{name}",
-        "constraint": f"{harness.BUDGET_S}s",
         "fold": 0,
         "type": "binary",
         "result": f"{model['test_auc']:.6f}",
         "metric": "auc",
         "duration": model["duration"],
         "training_duration": f"{model['fit_s']:.3f}",
-        "seed": harness.SEED,
         "utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}",
     }
 
@@ -162,10 +175,10 @@ def record_lines(found):
 def gain_lines(found):
     """Whether the gain is real: the sentence, and what stands behind it."""
     lines = [f"verdict: {found['verdict']}"]
-    if gain := found["gain"]:
+    if test := found["gain"]:
         lines.append(
-            f"  cv AUC of best minus start {gain['mean']:+.4f}, standard error "
-            f"{gain['standard_error']:.4f}, p = {gain['p']:.3g}"
+            f"  cv AUC of best minus start {test['mean']:+.4f}, standard error "
+            f"{test['standard_error']:.4f}, p = {test['p']:.3g}"
         )
         lines.append(
             f"  ({REPEATS} x {FOLDS} fresh folds, corrected resampled t-test; best was "
@@ -179,7 +192,7 @@ def gain_lines(found):
         cv = f"{model['cv_auc']:.4f} ({model['cv_sd']:.4f})"
         lines.append(f"{name:6} {cv:>15}  {test_cells(model)}")
     if test_gain := found["test_gain"]:
-        lines.append(f"gain   {gain['mean']:>+15.4f}  {test_cells(test_gain)}")
+        lines.append(f"gain   {test['mean']:>+15.4f}  {test_cells(test_gain)}")
     return [*lines, looks_line(found)] if models else lines
 
 

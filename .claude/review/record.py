@@ -13,7 +13,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ratchet import (
+from harness.judge import one_line
+from harness.ratchet import (
     FROZEN,
     HERE,
     PREFIX,
@@ -26,7 +27,6 @@ from ratchet import (
     rows_of_run,
     run_commits,
 )
-from supervisor import one_line
 
 
 @dataclass
@@ -34,13 +34,17 @@ class Run:
     """What git and results.tsv know of a run. Commits are full hashes."""
 
     branch: str
-    base: str  # the commit where the branch was made: the start
+    # The commit where the branch was made: the start.
+    base: str
     tip: str
-    line: list  # commits from base to tip
-    commits: list  # all that the branch ever stood on, each once
-    rows: list  # all of results.tsv
-    mine: list  # the run's rows as (iteration, commit, row); the start is 0
-    notes: list  # lines for the reader on what is no difference
+    # Commits from base to tip, and all that the branch ever stood on, each once.
+    line: list
+    commits: list
+    # All rows of results.tsv; the run's as (iteration, commit, row), the start's is 0.
+    rows: list
+    mine: list
+    # Lines for the reader on what is no difference.
+    notes: list
 
     @property
     def kept(self):
@@ -221,12 +225,14 @@ def evaluate(run, commit):
         clean = Path(folder)
         unpack(run.base, clean)
         (clean / "train.py").unlink(missing_ok=True)
-        with contextlib.suppress(Refused):  # without a train.py: a crash, and so told
+        # Without a train.py: a crash, and so told.
+        with contextlib.suppress(Refused):
             unpack(commit, clean, "train.py")
-        for data in (HERE / "data").glob("*.csv"):  # the user's own are not in git
+        # The user's own are not in git.
+        for data in (HERE / "data").glob("*.csv"):
             if not (clean / "data" / data.name).exists():
                 shutil.copy(data, clean / "data")
-        command = [sys.executable, "-P", "prepare.py", "evaluate"]
+        command = [sys.executable, "prepare.py", "evaluate"]
         done = subprocess.run(command, cwd=clean, stdout=subprocess.PIPE)
     lines = done.stdout.decode(errors="replace").splitlines()
     block = {"wall_time_s": "", "status": f"ended by {done.returncode}"}
