@@ -6,9 +6,9 @@ answer is the score that the same model honestly has, digit by digit, or
 """
 
 import contextlib
+import functools
 import hashlib
 import os
-import queue
 import random
 import re
 import subprocess
@@ -17,7 +17,6 @@ import tempfile
 import textwrap
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +32,8 @@ import prepare
 from harness.ratchet import BLOCK
 from harness.sandbox import landlock_version
 
-HASTY_S = 4  # budget of the trials that are to use it up, AT_ONCE of them at a time
+HASTY_S = 4  # budget of the trials that are to use it up
 PATIENT_S = 30  # budget of all others
-AT_ONCE = {HASTY_S: 3, PATIENT_S: 2}
 LANDLOCK = 99  # its version at the most: the kernel's own
 OLDER = {1: "with the first Landlock", 0: "without Landlock"}
 MARGIN_S = 30  # after the budget: 2 are promised, the rest is a cold start of Python
@@ -105,8 +103,7 @@ def train_py(project="", at_import="", at_end="", **spots):
 
 def case(promise, answer, *marks, source=None, landlock=LANDLOCK, **spots):
     """A row of the table: a source, or the baseline with hostile lines in it."""
-    row = answer, source, spots, landlock
-    return pytest.param(row, marks=marks, id=promise)
+    return pytest.param(answer, source, spots, landlock, marks=marks, id=promise)
 
 
 def variant(*args, **kwargs):
@@ -231,10 +228,9 @@ def processes_with(token):
     return found
 
 
-def honest_score(_scores={}):  # noqa: B006  (computed once)
+@functools.cache
+def honest_score():
     """The metrics of the baseline, worked out here, in one process, fold by fold."""
-    if _scores:
-        return _scores
     X, y = prepare.load_data()
     aucs = []
     for fit, held in prepare.split(y):
@@ -248,8 +244,7 @@ def honest_score(_scores={}):  # noqa: B006  (computed once)
         probability = model.predict_proba(X.iloc[held])[:, 1]
         aucs.append(roc_auc_score(y[held], probability))
     numbers = [np.mean(aucs[:-1]), aucs[-1], accuracy_score(y[held], probability > 0.5)]
-    _scores.update(zip(METRICS, (f"{number:.6f}" for number in numbers), strict=True))
-    return _scores
+    return dict(zip(METRICS, (f"{number:.6f}" for number in numbers), strict=True))
 
 
 def make_project(path, budget_s, landlock):
@@ -274,44 +269,12 @@ def mark(file):
             os.setxattr(file, "user.ours", b"1")
 
 
-def attempt(projects, budget_s, source, spots):
-    """A trial in one of the projects that are free."""
-    project = projects.get()
-    try:
-        if source is None:
-            source = train_py(project=str(project.path), **spots)
-        return Trial(project, source, budget_s)
-    finally:
-        projects.put(project)
-
-
-def chosen_rows(session):
-    """Promise → row of the table, of the trials that pytest is to run."""
-    items = [i for i in session.items if hasattr(i, "callspec")]
-    rows = {i.callspec.id: i for i in items if "row" in i.callspec.params}
-    skipped = {
-        n for n, i in rows.items() for m in i.iter_markers("skipif") if m.args[0]
-    }
-    return {n: i.callspec.params["row"] for n, i in rows.items() if n not in skipped}
-
-
-@pytest.fixture(scope="module")
-def trials(request, tmp_path_factory):
-    """Promise → trial; those of a kind run AT_ONCE, one kind after the other."""
-    rows, kinds, done = chosen_rows(request.session), {}, {}
-    for name, (answer, _, _, landlock) in rows.items():
-        budget_s = HASTY_S if answer is OUT_OF_TIME else PATIENT_S
-        kinds.setdefault((budget_s, landlock), []).append(name)
-    for (budget_s, landlock), names in sorted(kinds.items()):
-        projects = queue.SimpleQueue()
-        for _ in range(AT_ONCE[budget_s]):
-            path = tmp_path_factory.mktemp("trials") / "project"
-            projects.put(make_project(path, budget_s, landlock))
-        with ThreadPoolExecutor(AT_ONCE[budget_s]) as pool:
-            for name in names:
-                _, source, spots, _ = rows[name]
-                done[name] = pool.submit(attempt, projects, budget_s, source, spots)
-    return done
+@pytest.fixture(scope="session")
+def project_with(tmp_path_factory):
+    """A function of (budget_s, landlock): the project that trials of the kind share."""
+    return functools.cache(
+        lambda *kind: make_project(tmp_path_factory.mktemp("trials") / "p", *kind)
+    )
 
 
 # ================================================================== the table
@@ -1096,7 +1059,7 @@ CASES += [
 # ------------------------------------------------------- the sandbox, on older kernels
 def on_older_kernels(row):
     """The row, unless it needs a Landlock that there is not, as variants."""
-    answer, _, spots, _ = row.values[0]
+    answer, _, spots, _ = row.values
     for landlock, name in OLDER.items():
         if landlock or needs_landlock not in row.marks:
             marks = [needs_landlock] * (landlock > 0)
@@ -1124,9 +1087,13 @@ CASES += [
 ]
 
 
-@pytest.mark.parametrize("row", CASES)
-def test_honest_answer(row, trials, request):
-    trials[request.node.callspec.id].result().check(row[0])
+@pytest.mark.parametrize("answer, source, spots, landlock", CASES)
+def test_honest_answer(answer, source, spots, landlock, project_with):
+    budget_s = HASTY_S if answer is OUT_OF_TIME else PATIENT_S
+    project = project_with(budget_s, landlock)
+    if source is None:
+        source = train_py(project=str(project.path), **spots)
+    Trial(project, source, budget_s).check(answer)
 
 
 EMPTY = """
