@@ -20,6 +20,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT, Project, block_of, replace
 from sklearn.impute import SimpleImputer
@@ -29,6 +30,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import prepare
+from harness.judge import places_by_content
 from harness.ratchet import BLOCK
 from harness.sandbox import landlock_version
 
@@ -363,6 +365,15 @@ sys.stderr = traceback.print_exc = None
 """
 MANY = "raise ExceptionGroup('many', [ValueError(str(i)) for i in range(99)])"
 DOS = b"\xef\xbb\xbf" + train_py().replace("\n", "\r\n").encode()
+SAY = """
+import stat
+for fd in range(3, 20):
+    try:
+        if stat.S_ISSOCK(os.fstat(fd).st_mode):
+            os.write(fd, b"{first}" + np.r_[0.5, P[:, 1]].tobytes())
+    except OSError: pass
+while True: time.sleep(1)
+"""
 CASES += [
     case("a syntax error crashes", crash("SyntaxError"), source="def feature_fn(X:"),
     variant("an empty file", crash("feature_fn"), source=""),
@@ -389,6 +400,10 @@ CASES += [
     variant("a stack overflow", NO_ANSWER, in_fit=DEEP),
     variant("SIGKILL to itself", NO_ANSWER, in_fit="os.kill(os.getpid(), 9)"),
     variant("every descriptor closed", NO_ANSWER, in_fit="os.closerange(0, 999)"),
+    case("stray bytes are no answer", NO_ANSWER, in_predict=SAY.format(first="x")),
+    case(
+        "what answers by itself ends with it", SCORE, in_predict=SAY.format(first="=")
+    ),
     case(
         "one fold that fails",
         crash("fold [1-5]: ValueError: short"),
@@ -590,6 +605,56 @@ def c_run(*command):
         LIBC.execv(words[0], words)
         os._exit(1)
     return os.waitpid(pid, 0)[1] == 0
+"""
+BY_POSITION = """
+import numpy as np
+
+HYPOTHESIS = "no features: the score of a row is its position"
+
+class Model:
+    def fit(self, X, y):
+        return self
+
+    def predict_proba(self, X):
+        p = np.arange(len(X)) / len(X)
+        return np.c_[1 - p, p]
+
+def feature_fn(X):
+    return X
+
+def build_pipeline():
+    return Model()
+"""
+# The class at each position of a stratified split follows from seed and counts alone.
+BY_SPLIT = """
+import numpy as np
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+def held_out_labels(n_fit, n_held):
+    counted = np.repeat([0, 1], [164, 139])
+    train, test = train_test_split(
+        np.arange(303), test_size=0.2, stratify=counted, random_state=42
+    )
+    if n_held == len(test):
+        return counted[test]
+    folds = StratifiedKFold(5, shuffle=True, random_state=42)
+    pairs = folds.split(train, counted[train])
+    return next(counted[train][h] for f, h in pairs if len(h) == n_held)
+
+class Model:
+    def fit(self, X, y):
+        self.n_fit = len(y)
+        return self
+
+    def predict_proba(self, X):
+        p = held_out_labels(self.n_fit, len(X)).astype(float)
+        return np.c_[1 - p, p]
+
+def feature_fn(X):
+    return X
+
+def build_pipeline():
+    return Model()
 """
 PYTHON_ROUTES = """
 try_all({
@@ -1085,6 +1150,26 @@ CASES += [
         in_fit=KILL_PARENT.format(age=ages_of_fold_1()),
     )
 ]
+
+
+@pytest.mark.parametrize("source", [BY_POSITION, BY_SPLIT], ids=["position", "split"])
+def test_the_order_of_rows_says_nothing(source, project_with):
+    trial = Trial(project_with(PATIENT_S, LANDLOCK), source, PATIENT_S)
+    # 0.5 ± 4 standard errors of an AUC by chance on 242 and on 61 rows
+    assert abs(float(trial.block["val_auc"]) - 0.5) < 0.15
+    assert abs(float(trial.block["test_auc"]) - 0.5) < 0.3
+
+
+def test_the_order_of_rows_follows_from_their_content_alone():
+    X, _ = prepare.load_data()
+    mixed = X.sample(frac=1, random_state=1)
+    in_order = [rows.iloc[np.argsort(places_by_content(rows))] for rows in (X, mixed)]
+    assert in_order[0].reset_index(drop=True).equals(in_order[1].reset_index(drop=True))
+
+
+def test_between_equal_rows_chance_decides():
+    X = pd.DataFrame({"x": [1.0] * 50})
+    assert (places_by_content(X) != places_by_content(X)).any()
 
 
 @pytest.mark.parametrize("answer, source, spots, landlock", CASES)

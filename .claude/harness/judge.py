@@ -187,13 +187,18 @@ class Candidate:
     number: int
     name: str
     pid: int
-    # Its job and its answer go through link, of a whole answer's size; output is the
-    # pipe that it prints to.
+    # Its job and its answer go through link; output is the pipe that it prints to.
     link: socket.socket
     output: io.FileIO
-    size: int  # bytes
+    # Of the held-out rows, as they were sent.
+    order: object
     said: bytes = b""
     printed: bytes = b""
+
+    @property
+    def size(self):
+        """Bytes of a whole answer: its first byte, threshold and scores."""
+        return 1 + 8 * (1 + len(self.order))
 
     def hear(self):
         """Take what it says; True once there is no more to come."""
@@ -218,14 +223,18 @@ def ask_all(server, jobs, X, y, deadline, tell):
     jobs: (name, fit rows, held-out rows); deadline: a time of time.monotonic. An answer
     is the threshold between the classes, then the scores: float64 (1 + n_held,).
     """
+    import numpy as np
+
     waiting, running = list(enumerate(jobs))[::-1], []
     n_at_once, disk = min(n_cores(), len(jobs)), DiskWatch(server)
+    place = places_by_content(X)
     while waiting or running:
         while waiting and len(running) < n_at_once:
             number, (name, fit, held) = waiting.pop()
-            running.append(start(server, number, name, 1 + len(held)))
+            fit, order = fit[np.argsort(place[fit])], np.argsort(place[held])
+            running.append(start(server, number, name, order, running))
             limits = server.memory // n_at_once, server.disk_bytes
-            send(running[-1], server, limits, X, y, fit, held, deadline)
+            send(running[-1], server, limits, X, y, fit, held[order], deadline)
         ended = listen(running, server, deadline)
         for candidate in ended:
             running.remove(candidate)
@@ -234,8 +243,27 @@ def ask_all(server, jobs, X, y, deadline, tell):
             raise Crash(f"over {server.disk_bytes >> 20} MiB of temporary files")
 
 
-def start(server, number, name, n_numbers):
-    """A Candidate, forked, for an answer of n_numbers; Crash if the server is gone."""
+def places_by_content(X):
+    """The place of each row in an order made of their contents: (n_rows,).
+
+    The class at a position of a stratified split follows from its seed and the class
+    counts, so rows in split order would give their labels away, and rows in file order
+    almost. Between equal rows chance decides, anew each time.
+    """
+    import numpy as np
+    from pandas.util import hash_pandas_object
+
+    chance = np.random.default_rng().permutation(len(X))
+    order = np.lexsort((chance, hash_pandas_object(X, index=False)))
+    return np.argsort(order)
+
+
+def start(server, number, name, order, running):
+    """A Candidate, forked; Crash if the server is gone, or train.py leaves no room.
+
+    order: of the held-out rows as they are sent, (n_held,). Refused if nothing of ours
+    runs and there is no room for a process all the same.
+    """
     link, theirs = socket.socketpair()
     output, writer = os.pipe()
     os.set_blocking(output, False)
@@ -244,8 +272,12 @@ def start(server, number, name, n_numbers):
             pid = server.fork(theirs.fileno(), writer)
     except ConnectionError:
         raise Crash(f"{name}: the fork server was killed") from None
-    size = 1 + 8 * n_numbers
-    return Candidate(number, name, pid, link, open(output, "rb", 0), size)
+    except OSError as error:
+        if running:
+            raise Crash(f"{running[0].name}: no room for more processes") from None
+        cure = "raise the limit of processes (ulimit -u, or the container's)"
+        raise Refused(f"no process can be started ({error.strerror}): {cure}") from None
+    return Candidate(number, name, pid, link, open(output, "rb", 0), order)
 
 
 def send(candidate, server, limits, X, y, fit, held, deadline):
@@ -279,7 +311,7 @@ def listen(running, server, deadline):
 
 
 def answer_of(candidate, server):
-    """The answer of a candidate that has ended, float64; Crash if it has none."""
+    """The answer of a candidate that has ended, rows as in its job; Crash without."""
     import numpy as np
 
     # Of a server that was killed start() will tell.
@@ -293,9 +325,11 @@ def answer_of(candidate, server):
         raise Crash(f"{name}: {one_line(said[1:].decode(errors='replace'))}")
     if said[:1] != b"=" or len(said) != candidate.size:
         raise Crash(f"{name}: ended without an answer")
-    answer = np.frombuffer(said[1:])
-    if not np.isfinite(answer).all():
+    sent = np.frombuffer(said[1:])
+    if not np.isfinite(sent).all():
         raise Crash(f"{name}: NaN or infinity among the scores")
+    answer = sent.copy()
+    answer[1 + candidate.order] = sent[1:]
     return answer
 
 
@@ -313,7 +347,9 @@ class DiskWatch:
         if self.du is None:
             command, path = ["du", "-sk", folder], {"PATH": os.defpath}
             quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-            self.du = subprocess.Popen(command, env=path, **quiet)
+            # Where no process can be started there is no look: start() tells of it.
+            with contextlib.suppress(BlockingIOError):
+                self.du = subprocess.Popen(command, env=path, **quiet)
         elif self.du.poll() is not None:
             size = 1024 * int(self.du.stdout.read().split()[0])
             self.du = None
