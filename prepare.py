@@ -5,6 +5,7 @@
     uv run prepare.py log        append HEAD's row to results.tsv: kept or discarded
     uv run prepare.py state      where the run stands and what comes next
     uv run prepare.py review     what the run was worth: [branch] [--json]
+    uv run prepare.py leak       whether train.py's scores know their own labels
 
 This process has the labels and the metrics and never runs a line of train.py: fresh
 processes do, which never have the labels of the rows they score. Its rooms are in
@@ -318,9 +319,27 @@ def review(branch, as_json):
         }
         if servers:
             X, y = load_data()
-            morning.measure(run, found, servers, X, y, *split(y)[-1])
+            *folds, (train, test) = split(y)
+            morning.measure(run, found, servers, X, y, train, test)
+            morning.look_for_leak(found, servers, X, y, folds, BUDGET_S)
     task = {"task": DATA.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
     return morning.report(run, found, task, as_json)
+
+
+def find_leak():
+    """Print whether the scores of train.py know their own labels; True if not."""
+    from review.leak import leak
+
+    try:
+        ratchet.check_frozen_files()
+        with server_of(read_train(), N_SPLITS) as server:
+            X, y = load_data()
+            found = leak(server, X, y, split(y)[:-1], BUDGET_S)
+    except Crash as crash:
+        raise Refused(f"train.py has no scores: {crash}") from None
+    word = "found" if found["found"] else "none"
+    print(f"leak: {word} (shift {found['shift']:+.4f}, p = {found['p']:.2g})")
+    return not found["found"]
 
 
 # --------------------------------------------------------------------- main
@@ -333,6 +352,7 @@ def main():
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     commands = {"check": check, "evaluate": evaluate, "log": log, "state": show_state}
+    commands["leak"] = find_leak
     commands["review"] = lambda: review(args.branch, args.json)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

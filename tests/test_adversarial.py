@@ -476,6 +476,36 @@ CASES += [
     ),
 ]
 
+# -------------------------------------------------------------------- honest code
+OWN_FILES = """
+import asyncio, inspect, pathlib, shutil
+class Own: pass
+async def nothing(): await asyncio.sleep(0)
+asyncio.run(nothing())
+assert "class Own" in inspect.getsource(Own)
+assert "hostile" in pathlib.Path(__file__).read_text()
+os.makedirs("d/e")
+open("d/a", "w").close()
+os.chmod("d/a", 0o600)
+shutil.copy("d/a", "b")
+shutil.copytree("d", "f")
+"""
+POOL = "import multiprocessing; multiprocessing.Pool(2)"
+CASES += [
+    case("its own files, its own source and asyncio work", SCORE, at_import=OWN_FILES),
+    case("a pool of processes", crash("may not start processes"), in_fit=POOL),
+    variant(
+        "a subprocess",
+        crash("may not start processes"),
+        in_fit="subprocess.run(['true'])",
+    ),
+    variant(
+        "the network",
+        crash("may not use the network"),
+        in_fit="socket.create_connection(('127.0.0.1', 9))",
+    ),
+]
+
 # ---------------------------------------------------------------------- fakes
 PRINT = f"""
 import atexit
@@ -822,6 +852,34 @@ def by_listener():
 try_all({"attribute": by_attribute, "lock": by_lock, "limit": by_limit})
 try_all({"listener": by_listener, "record lock": by_record_lock})
 """
+COUNTED = """
+def read(path): return lambda: open(path).read() != ""
+def clock_of(pid): return time.clock_gettime(~pid << 3 | 2) >= 0
+library = os.open(LIBRARY, os.O_RDONLY)
+page = mmap.mmap(library, 4096, prot=mmap.PROT_READ)
+address = np.frombuffer(page, np.uint8).ctypes.data
+FUTEX, FUTEX_WAKE = {"x86_64": 202, "aarch64": 98}[os.uname().machine], 1
+try_all({
+    "memory of the machine": read("/proc/meminfo"),
+    "load of the machine": read("/proc/stat"),
+    "own status": read(f"/proc/{os.getpid()}/status"),
+    "own stat": read(f"/proc/{os.getpid()}/stat"),
+    "control groups": lambda: len(os.listdir("/sys/fs/cgroup")) > 0,
+    "frequency": lambda: len(os.listdir("/sys/devices/system/cpu/cpu0")) > 0,
+    "fadvise": lambda: os.posix_fadvise(library, 0, 0, 4) is None,
+    "usage": lambda: resource.getrusage(resource.RUSAGE_SELF).ru_utime >= 0,
+    "disk": lambda: os.statvfs("/").f_bfree > 0,
+    "clock of parent": lambda: clock_of(os.getppid()),
+    "cores of parent": lambda: len(os.sched_getaffinity(os.getppid())) > 0,
+    "group of parent": lambda: os.getpgid(os.getppid()) > 0,
+    "lock in memory": lambda: LIBC.mlock(ctypes.c_void_p(address), 4096) == 0,
+    "timer": lambda: LIBC.timer_create(1, None, ctypes.byref(ctypes.c_int())) == 0,
+    "sysinfo": lambda: LIBC.sysinfo(ctypes.create_string_buffer(512)) == 0,
+    "futex": lambda: LIBC.syscall(
+        FUTEX, ctypes.c_void_p(address), FUTEX_WAKE, 1, None, None, 0
+    ) == 0,
+})
+"""
 NATIVE_CHANNELS = """
 ctypes.set_errno(0)
 def taken(made):
@@ -893,6 +951,13 @@ SANDBOX = [
         "Python has no channel between folds",
         SCORE,
         at_import=PORT + ROUTES + CHANNELS + PYTHON_CHANNELS,
+        in_features=TELL,
+    ),
+    case(
+        "what all processes share is not told",
+        SCORE,
+        needs_landlock,
+        at_import=PORT + ROUTES + CHANNELS + COUNTED,
         in_features=TELL,
     ),
     case(
@@ -973,11 +1038,12 @@ assert after == before
 """
 SHARED_MEMORY = """
 import mmap
-pages = os.sysconf("SC_PHYS_PAGES") * 0.06 / 2
+pages = {pages} * 0.06 / 2
 block = np.frombuffer(mmap.mmap(-1, int(pages * 1.3) * 4096), np.uint8)
 block[::4096] = 1
 time.sleep(2.5)
 """
+SHARED_MEMORY = SHARED_MEMORY.format(pages=os.sysconf("SC_PHYS_PAGES"))
 MALLOC = "if not all(LIBC.malloc(2**30) for _ in range(999)): raise MemoryError"
 MEMORY = crash("([Mm]emory|without an answer)")
 DISK = crash("(MiB of temporary files|File too large)")
@@ -1066,10 +1132,10 @@ for number in (resource.RLIMIT_CPU, resource.RLIMIT_NOFILE):
 """
 NATIVE_LIMIT_PARENT = "for n in (0, 7): LIBC.prlimit(os.getppid(), n, bytes(16), None)"
 SLOW_PARENT = """
-cores = os.sched_getaffinity(os.getppid())
-try: os.sched_setaffinity(os.getppid(), {min(cores)})
-except OSError: pass
-assert os.sched_getaffinity(os.getppid()) == cores
+for reach in (os.sched_getaffinity, lambda pid: os.sched_setaffinity(pid, {0})):
+    try: reach(os.getppid())
+    except OSError: continue
+    raise RuntimeError("reached")
 parent = os.PRIO_PROCESS, os.getppid()
 before = os.getpriority(*parent)
 try: os.setpriority(*parent, 19)

@@ -62,7 +62,6 @@ def allowed(project, command):
         'git commit -qm "age squared: risk grows faster" train.py',
         "git status --short",
         "git diff train.py",
-        "git show 0123abc:train.py",
         "git log --oneline -n 20",
         "git restore train.py",
         'grep -v "^test_" run.log | tail -c 2000',
@@ -70,6 +69,38 @@ def allowed(project, command):
 )
 def test_the_gate_grants_what_the_loop_needs(project, command):
     assert allowed(project, command)
+
+
+def test_the_gate_refuses_what_the_loop_does_not_need(run):
+    for command in [
+        "git diff",
+        "git diff HEAD~1 README.md",
+        "git show HEAD",
+        "git show HEAD:README.md",
+        "git status\x0b",
+        "git config branch.autoresearch/trial.limit 1234567",
+        "git config branch.autoresearch/trial.limit \u0663",
+    ]:
+        assert not allowed(run, command), command
+
+
+def test_earlier_versions_are_shown_from_the_runs_base_on(run):
+    base = run.git("rev-parse", "HEAD~1")  # the base, where trunk is
+    assert allowed(run, f"git show {base}:train.py")
+    assert allowed(run, "git diff HEAD~1 train.py")
+    run.git("checkout", "-q", "trunk")
+    (run.path / "train.py").write_text("another")
+    run.git("commit", "-qam", "later")
+    run.git("checkout", "-qb", "autoresearch/second")
+    assert not allowed(run, f"git show {base}:train.py")
+    assert not allowed(run, "git diff HEAD~1 train.py")
+
+
+def test_the_limit_is_set_in_setup_only(run):
+    limit = "git config branch.autoresearch/trial.limit 25"
+    assert not allowed(run, limit)  # an idea has been tried
+    run.git("checkout", "-q", "trunk")
+    assert allowed(run, limit)
 
 
 def test_every_command_in_program_md_is_granted(run):
@@ -83,6 +114,7 @@ def test_every_command_in_program_md_is_granted(run):
 
 def test_the_gate_runs_commands_in_the_foreground_to_their_end(project):
     given = {"command": "uv run prepare.py", "run_in_background": True, "timeout": 9}
+    given |= {"dangerouslyDisableSandbox": True, "_anything": 1}
     answer = hook(project, "gate", "PreToolUse", **given)["hookSpecificOutput"]
     assert answer["updatedInput"] == {"command": given["command"], "timeout": 300_000}
 
@@ -100,6 +132,15 @@ def test_only_train_py_is_edited_and_no_score_of_the_test_is_read(project):
         ("Read", "run.log", "deny"),
         ("Read", "data/heart.csv", "deny"),
         ("Read", "../elsewhere.txt", "deny"),
+        ("Read", "README.md", "deny"),
+        ("Read", "docs/reference-run/train.py", "deny"),
+        ("Read", ".git/config", "deny"),
+        ("Read", ".env", "deny"),
+        ("Read", "data/heart.csv~", "deny"),
+        ("Read", "results.tsv.bak", "deny"),
+        ("Read", ".claude/settings.local.json", "deny"),
+        ("Read", ".claude/harness/judge.py", "allow"),
+        ("Write", "~/train.py", "deny"),
         ("NotebookEdit", "train.py", "deny"),
         ("AskUserQuestion", "train.py", "deny"),
     ]:

@@ -64,14 +64,16 @@ def test_constants_are_the_kernels():
 
 
 def test_every_name_of_the_policy_has_a_number():
-    names = " ".join([*sandbox.REFUSED.values(), sandbox.ONLY_ITSELF]).split()
+    names = " ".join(
+        [*sandbox.REFUSED.values(), sandbox.ONLY_ITSELF, sandbox.IGNORED]
+    ).split()
     names += [rule[0] for rule in sandbox.ONLY_WITH + sandbox.NOT_WITH]
     known = {*syscalls.numbers("x86_64")}
     assert {*names, sandbox.ABSENT} <= known
 
 
 # --------------------------------------------------------------- the filter
-GRANTED, EPERM, ENOSYS = 0x7FFF0000, 0x50001, 0x50026
+GRANTED, DONE, EPERM, ENOSYS = 0x7FFF0000, 0x50000, 0x50001, 0x50026
 PID = 4242
 
 
@@ -100,11 +102,22 @@ def test_the_filter_refuses_what_the_policy_names(machine):
     for name in " ".join(sandbox.REFUSED.values()).split():
         if name in syscalls.numbers(machine):
             assert answer(machine, name) == EPERM, name
+    for name in sandbox.IGNORED.split():
+        if name in syscalls.numbers(machine):
+            assert answer(machine, name) == DONE, name
     assert answer(machine, "clone3") == answer(machine, 999) == ENOSYS
     assert answer(machine, "kill", PID, 9) == GRANTED
     assert answer(machine, "kill", PID + 1, 9) == EPERM
     assert answer(machine, "clone", 0x3D0F00) == GRANTED  # a thread
     assert answer(machine, "clone", 17) == EPERM  # a fork
+    assert answer(machine, "clock_gettime", 1) == GRANTED
+    assert answer(machine, "clock_gettime", 2**32 - 42) == EPERM  # of another process
+    assert (
+        answer(machine, "futex", 0, 0x81) == answer(machine, "futex", 0, 0) == GRANTED
+    )
+    assert answer(machine, "futex", 0, 1) == EPERM  # wakes those of other processes
+    assert answer(machine, "sched_getaffinity", 0) == GRANTED
+    assert answer(machine, "sched_getaffinity", PID + 1) == EPERM
     assert answer(machine, "fcntl", 3, 1) == GRANTED
     assert answer(machine, "fcntl", 3, 6) == EPERM  # F_SETLK
     assert answer(machine, "openat", 3, 0, 0o1000) == EPERM  # O_RDONLY | O_TRUNC

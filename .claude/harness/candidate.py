@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import gc
 import importlib
-import linecache
 import os
 import pickle
 import random
@@ -128,12 +127,20 @@ def run_candidate(link, output):
             # SystemExit, KeyboardInterrupt crash it too.
             except BaseException as error:
                 traceback.print_exc()
-                reason = traceback.format_exception_only(error)[-1][:300]
-                said = b"!" + reason.encode(errors="replace")
+                said = b"!" + reason_of(error).encode(errors="replace")
         answer.sendall(said)
     finally:
         # No atexit, no waiting for threads.
         os._exit(0)
+
+
+def reason_of(error):
+    """The error in a line; what the kernel refuses without a word, in words."""
+    reason = traceback.format_exception_only(error)[-1][:300].rstrip()
+    if isinstance(error, PermissionError) and "train.py may not" not in reason:
+        reason += ": train.py may not start processes, use the network, write files"
+        reason += " or look at the machine"
+    return reason
 
 
 def predict(job):
@@ -146,8 +153,9 @@ def predict(job):
     np.random.seed(seed)
     random.seed(seed)
     train = sys.modules["train"] = types.ModuleType("train")
-    lines = source.decode(errors="replace").splitlines(keepends=True)
-    linecache.cache["train.py"] = (len(source), None, lines, "train.py")
+    # A copy in its own folder: for tracebacks, inspect.getsource and Path(__file__).
+    Path("train.py").write_bytes(source)
+    train.__file__ = os.path.abspath("train.py")
     exec(compile(source, "train.py", "exec"), train.__dict__)
     Z_fit = apply(train.feature_fn, X_fit)
     # The features may be a copy.

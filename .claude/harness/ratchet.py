@@ -285,8 +285,9 @@ def halt_reason(branch, mine, best, halt_auc):
     except Refused as refused:
         return str(refused)
     if best >= halt_auc:
-        return f"val_auc {best:.4f} >= {halt_auc}: look for leakage first"
-    limit = git("config", "--default", "0", "--get", f"branch.{branch}.limit")
+        cure = "look for leakage first, by uv run prepare.py leak"
+        return f"val_auc {best:.4f} >= {halt_auc}: {cure}"
+    limit = git("config", "--type=int", "--default=0", f"branch.{branch}.limit")
     if 0 < int(limit) < len(mine):
         return f"the limit of {limit} iterations is reached"
     return None

@@ -10,6 +10,7 @@ import enum
 import errno
 import os
 import resource
+import socket
 import struct
 import sys
 import tempfile
@@ -18,28 +19,39 @@ from pathlib import Path
 from harness.syscalls import numbers
 
 # ------------------------------------------------------------ policy: files
-SYSTEM = "/usr /lib /lib64 /sys /System /Library /proc/cpuinfo /proc/meminfo "
-SYSTEM += "/etc/ld.so.cache /etc/localtime /etc/passwd"
+SYSTEM = "/usr /lib /lib64 /System /Library /etc/ld.so.cache /etc/localtime /etc/passwd"
 DEVICES = "/dev/null /dev/zero /dev/urandom"
+# Of the machine only what libraries ask and what never changes: the rest of /proc and
+# /sys tells of its load, so of other candidates.
+MACHINE = (
+    "/proc/cpuinfo /sys/devices/system/cpu/online /sys/devices/system/cpu/possible "
+)
+MACHINE += "/sys/devices/system/cpu/present /sys/kernel/mm/transparent_hugepage/enabled"
 # In /proc/<own pid>.
-PROCESS = "status stat statm maps cgroup mountinfo"
+PROCESS = "maps"
 
 # ----------------------------------------- policy: Python's audit events
+# Events that are never allowed, by what they would do.
+NEVER = {
+    "start processes: fits run side by side already": (
+        "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system pty.spawn "
+        "subprocess.Popen"
+    ),
+    "use the network": (
+        "socket.bind socket.connect socket.sendto socket.sendmsg socket.getaddrinfo "
+        "socket.gethostbyname socket.gethostbyaddr socket.getnameinfo"
+    ),
+    "signal or limit other processes": "os.killpg resource.prlimit",
+    "lock files": "fcntl.flock fcntl.lockf fcntl.fcntl fcntl.ioctl",
+}
 CHANGES = "remove rename rmdir mkdir link symlink truncate chmod chown utime setxattr "
 CHANGES += "removexattr"
 LOOKS = "os.listdir os.scandir os.chdir"
-NEVER = (
-    "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system os.killpg pty.spawn "
-    "subprocess.Popen socket.__new__ socket.bind resource.prlimit fcntl.flock "
-    "fcntl.lockf fcntl.fcntl fcntl.ioctl"
-)
-
 # ---------------------------------------------------- policy: system calls
 # Refused with EPERM, whatever their arguments; the numbers stand in syscalls.py.
 REFUSED = {
-    "A file's mode, owner, times and attributes: Landlock does not know them": (
-        "chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat "
-        "utimensat setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr"
+    "Attributes of files: Landlock does not know them": (
+        "setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr"
     ),
     "A file's size: the first two Landlocks do not know it": "truncate",
     "Scheduling and priorities, which reach other processes": (
@@ -49,11 +61,16 @@ REFUSED = {
     "System V and POSIX objects with names: channels between candidates": (
         "shmget semget msgget mq_open"
     ),
-    "Sockets: the network, and abstract names as channels": "socket bind socketpair",
+    "Sockets: the network, and abstract names as channels": "socket bind",
     "Files in memory: they escape the limits of files": "memfd_create memfd_secret",
     "Locks on files that may be read: channels": "flock",
-    "The page cache and changes of others' files, seen: channels": (
-        "mincore preadv2 pwritev2 inotify_init inotify_init1 fanotify_init"
+    "The page cache, seen and changed, and changes of others' files: channels": (
+        "mincore preadv2 pwritev2 fadvise64 readahead inotify_init inotify_init1 "
+        "fanotify_init"
+    ),
+    "What all processes of a user or of the machine share and count: channels": (
+        "timer_create mlock mlock2 mlockall sysinfo statfs fstatfs futex_waitv "
+        "getrusage"
     ),
     "Other processes: their memory, signals to them by descriptor": (
         "ptrace process_vm_readv process_vm_writev pidfd_send_signal"
@@ -63,6 +80,10 @@ REFUSED = {
     "Ways around this filter": "io_uring_setup openat2",
     "New processes; clone, below, is granted for threads": "fork vfork",
 }
+# Answered as done, and not done: a file's mode, owner and times, which Landlock does
+# not know. So shutil.copy and chmod of a candidate's own files work.
+IGNORED = "chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat "
+IGNORED += "utimensat"
 # As on a kernel that does not have it (ENOSYS): the flags of clone3 are out of a
 # filter's sight, and the C library falls back to clone.
 ABSENT = "clone3"
@@ -88,11 +109,19 @@ ONLY_WITH = [
     ("ioctl", 1, WORD, IOCTL),
 ]
 # Where a file may only be read, the first Landlock lets it be emptied.
+# A clock with a negative number is that of a process or a thread by its id; a futex
+# that is not private (FUTEX_WAKE 1, FUTEX_WAKE_BITSET 10) wakes by a file's page.
 NOT_WITH = [
+    ("clock_gettime", 0, 2**31, [2**31]),
+    ("clock_getres", 0, 2**31, [2**31]),
+    ("clock_nanosleep", 0, 2**31, [2**31]),
+    ("futex", 1, 0x8F, [1, 10]),
     ("open", 1, EMPTIES, [os.O_TRUNC, os.O_TRUNC | os.O_ACCMODE]),
     ("openat", 2, EMPTIES, [os.O_TRUNC, os.O_TRUNC | os.O_ACCMODE]),
 ]
-ONLY_ITSELF = "prlimit64 kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo"
+ONLY_ITSELF = "prlimit64 kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo getpgid "
+ONLY_ITSELF += "getsid ioprio_get sched_getparam sched_getscheduler sched_getattr "
+ONLY_ITSELF += "sched_getaffinity sched_rr_get_interval get_robust_list"
 
 # ------------------------------------------------- the kernel's constants
 PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 22, 36, 38
@@ -146,7 +175,7 @@ def confine(folder, memory, file_bytes):
 
 def readable_system():
     """The folders and files of Python and of the system that candidates may read."""
-    paths = [sys.prefix, sys.base_prefix, *SYSTEM.split()]
+    paths = [sys.prefix, sys.base_prefix, *SYSTEM.split(), *MACHINE.split()]
     return [os.path.realpath(path) for path in paths]
 
 
@@ -172,7 +201,8 @@ def audit_hook(readable, writable):
     """A hook for PEP 578's events that keeps Python code to the sandbox."""
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     changes = {f"os.{name}" for name in CHANGES.split()}
-    looks, never = set(LOOKS.split()), set(NEVER.split())
+    looks = set(LOOKS.split())
+    never = {event: what for what, events in NEVER.items() for event in events.split()}
 
     def allow(path, roots):
         # Others may say one path, then another.
@@ -183,7 +213,8 @@ def audit_hook(readable, writable):
         inside = any(real == root or real.startswith(root + os.sep) for root in roots)
         # Relative to a dir_fd?
         if not inside or (parts[0] and os.pardir in parts):
-            raise PermissionError(f"train.py may not touch {real}")
+            kind = "write" if roots is writable else "read"
+            raise PermissionError(f"train.py may not {kind} {real}")
 
     def hook(event, args):
         if event == "open" and not isinstance(args[0], int):
@@ -199,8 +230,12 @@ def audit_hook(readable, writable):
             for path in args[:2]:
                 if isinstance(path, str | bytes):
                     allow(path, writable)
-        elif event in never or (event == "os.kill" and args[0] != os.getpid()):
-            raise PermissionError(f"train.py may not use {event}")
+        elif event in never:
+            raise PermissionError(f"train.py may not {never[event]}")
+        elif event == "os.kill" and args[0] != os.getpid():
+            raise PermissionError("train.py may not signal other processes")
+        elif event == "socket.__new__" and args[1] != socket.AF_UNIX:
+            raise PermissionError("train.py may not use the network")
 
     return hook
 
@@ -264,6 +299,7 @@ def seccomp(program):
 
 GRANT = (BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW)
 REFUSE = (BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO + errno.EPERM)
+DONE = (BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO + 0)
 MISSING = (BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO + errno.ENOSYS)
 
 
@@ -273,10 +309,11 @@ def bpf_program(machine, pid):
     program = [(BPF_LOAD, 0, 0, ARCH_AT)]
     program += [(BPF_EQUAL, 1, 0, AUDIT_ARCH[machine]), REFUSE]
     program += [(BPF_LOAD, 0, 0, NUMBER_AT), (BPF_AT_LEAST, 0, 1, NEWEST + 1), MISSING]
-    program += [(BPF_EQUAL, 0, 1, number[ABSENT]), MISSING]
-    for name in " ".join(REFUSED.values()).split():
-        if name in number:
-            program += [(BPF_EQUAL, 0, 1, number[name]), REFUSE]
+    answers = {ABSENT: MISSING, IGNORED: DONE, " ".join(REFUSED.values()): REFUSE}
+    for names, answer in answers.items():
+        for name in names.split():
+            if name in number:
+                program += [(BPF_EQUAL, 0, 1, number[name]), answer]
     itself = [(name, 0, WORD, [0, pid]) for name in ONLY_ITSELF.split()]
     for rules, if_so, if_not in [
         (ONLY_WITH + itself, GRANT, REFUSE),

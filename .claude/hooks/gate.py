@@ -32,20 +32,25 @@ TIMEOUT_MS = 300_000
 # Of a commit: nothing to expand.
 MESSAGE = r"""(?:"[^"`$\\!\n]*"|'[^'\n]*')"""
 RUN = PREFIX + r"[A-Za-z0-9][A-Za-z0-9._-]*"
+# A look back, at train.py alone; objection_to_looking says how far.
+COMMIT = r"(?:[0-9a-f]{7,40}|HEAD(?:~[0-9]{1,3})?)"
+LOOK = rf"git (?:diff|show) ({COMMIT})"
+LIMIT = rf"git config branch\.{RUN}\.limit [0-9]{{1,6}}"
+# What is read: what the agent has to know, and nothing with labels or test scores.
+READABLE = {"train.py", "prepare.py", "program.md", "data/README.md"}
 PIECES = [
     r"uv run prepare\.py(?: check| log| state)?",
     r"uv run prepare\.py evaluate > run\.log 2>&1",
     r'grep "\^val_auc:\\\|\^wall_time_s:\\\|\^status:" run\.log',
-    r'grep -v "\^test_" run\.log \| tail -c \d{1,4}',
-    r"cut -f2,5,6 results\.tsv(?: \| tail -n \d+)?",
+    r'grep -v "\^test_" run\.log \| tail -c [0-9]{1,4}',
+    r"cut -f2,5,6 results\.tsv(?: \| tail -n [0-9]+)?",
     rf"git commit -q?m {MESSAGE} (?:-- )?train\.py",
     r"git (?:add|restore|checkout) (?:-- )?train\.py",
     rf"git (?:checkout|switch)(?: -b| -c)? {RUN}",
-    rf"git config branch\.{RUN}\.limit \d+",
     r"git config user\.name autoresearch|git config user\.email autoresearch@localhost",
-    r"git status(?: -s| --short)?|git log --oneline(?: -n \d+| -\d+)?",
-    r"git diff(?: HEAD(?:~\d+)?)?(?: (?:-- )?train\.py)?",
-    r"git show (?:[0-9a-f]{7,40}|HEAD(?:~\d+)?):train\.py",
+    r"git status(?: -s| --short)?|git log --oneline(?: -n [0-9]+| -[0-9]+)?",
+    rf"git diff(?: {COMMIT})? (?:-- )?train\.py",
+    rf"git show {COMMIT}:train\.py",
     r"git branch --show-current|git rev-parse (?:--short )?HEAD",
 ]
 STEERING = rf"git commit -q?m {MESSAGE}(?: (?:{'|'.join(map(re.escape, FROZEN))}))+"
@@ -66,7 +71,7 @@ def objection(tool, given):
     except Refused as refused:
         return f"{refused}. Touch nothing; end with a line HALT: and this reason."
     if tool == "Bash":
-        return objection_to_command(given["command"].strip())
+        return objection_to_command(command_of(given))
     path = Path(given.get("file_path", HERE)).resolve()
     if tool in ("Edit", "Write"):
         return None if path == HERE / "train.py" else "In a run only train.py changes."
@@ -81,14 +86,26 @@ def objection_to_command(command):
         return objection_to_reset(command, is_logged=True)
     if re.fullmatch(RESET + STATE, command):
         return objection_to_reset(command, is_logged=False)
-    pieces = PIECES if on_run() else [*PIECES, STEERING]
+    pieces = [*PIECES, LIMIT] if at_setup() else PIECES
+    if not on_run():
+        pieces = [*pieces, STEERING]
     piece = "|".join(f"(?:{piece})" for piece in pieces)
     if re.fullmatch(rf"(?:{piece})(?:(?: && |; ?|\n)(?:{piece}))*", command):
-        return None
+        return objection_to_looking(re.findall(LOOK, command))
     return (
         "Not a command of the loop: use those of program.md word for word, in the "
         "foreground, and Edit for train.py. Nothing else is needed."
     )
+
+
+def objection_to_looking(commits):
+    """None if all commits are of this run: earlier ones tell of other runs' ideas."""
+    for commit in commits:
+        try:
+            git("merge-base", "--is-ancestor", run_base(), commit)
+        except Refused:
+            return f"{commit} is not of this run: git log --oneline lists what is."
+    return None
 
 
 def objection_to_reset(command, is_logged):
@@ -106,13 +123,18 @@ def objection_to_reset(command, is_logged):
 
 
 def objection_to_reading(path):
-    """None for a file of the project that has neither labels nor test scores."""
-    name = path.name.lower()
-    if not path.is_relative_to(HERE) or ".git" in path.parts:
-        return "In a run only files of the project are read."
-    if name == "run.log" or name.endswith((".csv", ".tsv")):
-        return "It shows what the loop must not see: cut -f2,5,6 results.tsv"
-    return None
+    """None for a file of READABLE, or of the rooms in .claude."""
+    name = path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else ""
+    is_ours = name.startswith(".claude/") and path.suffix in (".py", ".md")
+    if name in READABLE or is_ours:
+        return None
+    readable = ", ".join(sorted(READABLE))
+    return f"In a run only {readable} are read; of results: cut -f2,5,6 results.tsv"
+
+
+def at_setup():
+    """Whether nothing after the start has been tried: HEAD is no run, or its base."""
+    return not on_run() or git("rev-parse", "HEAD") == run_base()
 
 
 def on_run():
@@ -124,6 +146,11 @@ def on_run():
 
 
 # ------------------------------------------------------------------- answer
+def command_of(given):
+    """The command of a call, as it is judged and as it is run."""
+    return given["command"].strip(" \t\n")
+
+
 def answer(call):
     """The decision in the client's format."""
     event, given = call["hook_event_name"], call["tool_input"]
@@ -137,8 +164,10 @@ def answer(call):
         decision = {"permissionDecision": "allow"}
         # In the foreground, and not cut short.
         if call["tool_name"] == "Bash":
-            decision["updatedInput"] = {**given, "timeout": TIMEOUT_MS}
-            decision["updatedInput"].pop("run_in_background", None)
+            command = {"command": command_of(given), "timeout": TIMEOUT_MS}
+            if "description" in given:
+                command["description"] = given["description"]
+            decision["updatedInput"] = command
     return {"hookSpecificOutput": {"hookEventName": event, **decision}}
 
 

@@ -11,9 +11,11 @@ import io
 import json
 from datetime import UTC, datetime
 
+from harness.judge import Crash
 from harness.ratchet import HERE, git
 from review import gain
 from review.gain import FOLDS, REPEATS, RESAMPLES
+from review.leak import leak
 from review.picture import draw
 from review.record import differences, find_run, score_again, train_of, what_happened
 
@@ -35,7 +37,7 @@ def look_back(branch=None):
     """
     run = find_run(branch)
     found = what_happened(run) | {"differences": differences(run), "notes": run.notes}
-    found |= {"models": {}, "gain": None, "test_gain": None}
+    found |= {"models": {}, "gain": None, "test_gain": None, "leak": {}}
     if found["best"]:
         found["models"]["start"] = {"commit": run.base}
         if found["best"]["commit"] != run.base:
@@ -61,6 +63,22 @@ def measure(run, found, servers, X, y, train, test):
     found |= measured | {"models": found["models"]}
 
 
+def look_for_leak(found, servers, X, y, folds, budget_s):
+    """Fill in whether the scores of the last kept commit know their labels."""
+    name = max(servers, key=["start", "best"].index)
+    try:
+        found["leak"] = {
+            found["models"][name]["commit"]: leak(servers[name], X, y, folds, budget_s)
+        }
+    except Crash as crash:
+        found["notes"].append(f"no test for a leak: {crash}")
+
+
+def leaks(found):
+    """The commits whose scores know their labels."""
+    return [commit for commit, test in found["leak"].items() if test["found"]]
+
+
 def report(run, found, task, as_json):
     """Print the review; True if the record is true.
 
@@ -69,7 +87,7 @@ def report(run, found, task, as_json):
     found["amlb"] = amlb_lines(task, found["models"]) if found["best"] else []
     found["verdict"] = verdict(found)
     found["test_looks"] = looks(run)
-    found["record_is_true"] = not found["differences"]
+    found["record_is_true"] = not found["differences"] and not leaks(found)
     found["picture"] = picture(run, found)
     print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text(found))
     return found["record_is_true"]
@@ -136,10 +154,19 @@ def picture(run, found):
 # ------------------------------------------------------------------- as text
 def text(found):
     """The report for a reader."""
-    blocks = [run_lines(found), record_lines(found), gain_lines(found), found["amlb"]]
+    blocks = [leak_lines(found), run_lines(found), record_lines(found)]
+    blocks += [gain_lines(found), found["amlb"]]
     if found["picture"]:
         blocks.append([f"picture: {found['picture']}"])
     return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+
+
+def leak_lines(found):
+    """A leak is the first thing to know; [] if there is none."""
+    return [
+        f"LEAK: the scores of {commit:.7} know their own labels, nothing below counts"
+        for commit in leaks(found)
+    ]
 
 
 def run_lines(found):
@@ -165,9 +192,14 @@ def keep_line(keep):
 
 def record_lines(found):
     """Whether the record is true: the differences, and the notes."""
-    lines = [f"record: not true, differences: {len(found['differences'])}"]
+    wrong = len(found["differences"]) + len(leaks(found))
+    lines = [f"record: not true, differences: {wrong}"]
     if found["record_is_true"]:
         lines = ["record: true" + ", scored again alike" * bool(found["models"])]
+    for commit, test in found["leak"].items():
+        word = "found" if test["found"] else "none"
+        numbers = f"{commit:.7}: shift {test['shift']:+.4f}, p = {test['p']:.2g}"
+        lines.append(f"  leak: {word} ({numbers})")
     lines += [f"  ! {difference}" for difference in found["differences"]]
     return lines + [f"  note: {note}" for note in found["notes"]]
 
