@@ -19,6 +19,13 @@ IDENTITY = {
     for what, value in [("NAME", "Ada"), ("EMAIL", "ada@example.org")]
 }
 
+# Nothing of the user's reaches a test, and no test reaches the user: not the repository
+# that a git hook exports, not git's or uv's configuration, not Python's variables.
+for name in [*os.environ]:
+    if name.startswith(("GIT_", "PYTHON", "UV_", "MPL", "XDG_CONFIG")):
+        del os.environ[name]
+os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+
 # A shell's background job ignores Ctrl-C, and so would the runs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -25,11 +25,7 @@ HOW = (
     "no Claude Code client: npm install --prefix DIR @anthropic-ai/claude-code@2.1.330 "
     "and set CLAUDE_CLIENTS=DIR/node_modules/.bin/claude"
 )
-# One after the other: side by side, client sessions starve each other.
-pytestmark = [
-    pytest.mark.skipif(CLIENTS == [""] or not shutil.which("uv"), reason=HOW),
-    pytest.mark.xdist_group("client"),
-]
+pytestmark = pytest.mark.skipif(CLIENTS == [""] or not shutil.which("uv"), reason=HOW)
 
 EVALUATE = (
     "uv run prepare.py evaluate > run.log 2>&1; "

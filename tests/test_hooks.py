@@ -7,9 +7,6 @@ import sys
 import pytest
 from conftest import ROOT, Project
 
-# They share what a module's fixtures make.
-pytestmark = pytest.mark.xdist_group("hooks")
-
 LOOP = (ROOT / "program.md").read_text()
 
 

@@ -107,7 +107,8 @@ class Model:
 
     def predict_proba(self, X):
         files = [SHELF / name for name in names_of(X)]
-        p = np.array([float(f.read_text() or 0.5) if f.exists() else 0.5 for f in files])
+        known = [f.read_text() if f.exists() else "" for f in files]
+        p = np.array([float(label or 0.5) for label in known])
         return np.c_[1 - p, p]
 
 def feature_fn(X):

@@ -14,9 +14,6 @@ from sklearn.svm import SVC
 
 from review import gain
 
-# They share what a module's fixtures make.
-pytestmark = pytest.mark.xdist_group("review")
-
 ALPHA = 0.05
 
 
