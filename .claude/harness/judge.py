@@ -228,19 +228,28 @@ def ask_all(server, jobs, X, y, deadline, tell):
     waiting, running = list(enumerate(jobs))[::-1], []
     n_at_once, disk = min(n_cores(), len(jobs)), DiskWatch(server)
     place = places_by_content(X)
-    while waiting or running:
-        while waiting and len(running) < n_at_once:
-            number, (name, fit, held) = waiting.pop()
-            fit, order = fit[np.argsort(place[fit])], np.argsort(place[held])
-            running.append(start(server, number, name, order, running))
-            limits = server.memory // n_at_once, server.disk_bytes
-            send(running[-1], server, limits, X, y, fit, held[order], deadline)
-        ended = listen(running, server, deadline)
-        for candidate in ended:
-            running.remove(candidate)
-            tell(candidate.number, answer_of(candidate, server))
-        if not ended and disk.is_short():
-            raise Crash(f"over {server.disk_bytes >> 20} MiB of temporary files")
+    try:
+        while waiting or running:
+            while waiting and len(running) < n_at_once:
+                number, (name, fit, held) = waiting.pop()
+                fit, order = fit[np.argsort(place[fit])], np.argsort(place[held])
+                running.append(start(server, number, name, order, running))
+                limits = server.memory // n_at_once, server.disk_bytes
+                send(running[-1], server, limits, X, y, fit, held[order], deadline)
+            ended = listen(running, server, deadline)
+            for candidate in ended:
+                running.remove(candidate)
+                tell(candidate.number, answer_of(candidate, server))
+            if not ended and disk.is_short():
+                raise Crash(f"over {server.disk_bytes >> 20} MiB of temporary files")
+    finally:
+        # After a crash too, none lives beside later fits. A server that was stopped is
+        # not waited for: fork_server() kills it.
+        server.control.settimeout(END_S)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            for candidate in running:
+                server.end(candidate.pid)
+        server.control.settimeout(None)
 
 
 def places_by_content(X):
