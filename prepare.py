@@ -34,6 +34,7 @@ import ast
 import contextlib
 import gc
 import hashlib
+import re
 import runpy
 import signal
 import tempfile
@@ -45,7 +46,7 @@ START = time.monotonic()
 HERE = Path(__file__).resolve().parent
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
-from harness import ratchet
+from harness import ratchet, records
 from harness.judge import (
     Crash,
     ask_all,
@@ -68,6 +69,11 @@ TARGET = "num"
 # the cross-validation on the rest, the train part.
 TEST_SIZE = 0.20
 N_SPLITS = 5
+# So many cross-validations, on other folds each; more than one takes luck out of the
+# score where the table is small.
+N_REPEATS = 1
+# A keep must be above the bar by more than this.
+MIN_GAIN = 0.0
 # From the start of a run to its last score.
 BUDGET_S = 180  # seconds of wall clock
 # From this val_auc on the loop halts: it is a leak until shown otherwise.
@@ -90,7 +96,8 @@ RAW_SHA256 = "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8"
 COLUMNS = "age sex cp trestbps chol fbs restecg thalach exang oldpeak slope ca thal num"
 
 TRAIN = HERE / "train.py"
-JOBS = [f"fold {k + 1}" for k in range(N_SPLITS)] + ["test"]
+N_FOLDS = N_REPEATS * N_SPLITS
+JOBS = [f"fold {k + 1}" for k in range(N_FOLDS)] + ["test"]
 PROBE = """
 from sklearn.dummy import DummyClassifier as build_pipeline
 
@@ -157,17 +164,20 @@ def load_data():
 
 
 def split(y):
-    """Pairs (fit rows, held-out rows): N_SPLITS folds of the train part, then the test.
+    """Pairs (fit rows, held-out rows): N_FOLDS folds of the train part, then the test.
 
-    The folds partition the train part; the last pair is (train part, test part).
+    Each N_SPLITS of them partition the train part; the last pair is (train part, test
+    part).
     """
     import numpy as np
-    from sklearn.model_selection import StratifiedKFold, train_test_split
+    from sklearn.model_selection import RepeatedStratifiedKFold, train_test_split
 
     train, test = train_test_split(
         np.arange(len(y)), test_size=TEST_SIZE, stratify=y, random_state=SEED
     )
-    cv = StratifiedKFold(N_SPLITS, shuffle=True, random_state=SEED)
+    cv = RepeatedStratifiedKFold(
+        n_splits=N_SPLITS, n_repeats=N_REPEATS, random_state=SEED
+    )
     folds = [(train[fit], train[held]) for fit, held in cv.split(train, y[train])]
     return [*folds, (train, test)]
 
@@ -179,23 +189,43 @@ def server_of(source, n_jobs):
 
 
 def score(server, X, y):
-    """val_auc, test_auc and test_acc of the server's train.py; Crash if it has none."""
+    """(scores, record) of the server's train.py; Crash if it has none.
+
+    scores: val_auc, test_auc and test_acc; record: what records.save() keeps.
+    """
     from sklearn.metrics import accuracy_score, roc_auc_score
 
-    pairs, aucs, accuracies = split(y), {}, {}
+    pairs, answers, aucs = split(y), {}, {}
 
     def tell(i, answer):
-        labels, seconds = y[pairs[i][1]], time.monotonic() - START
-        aucs[i] = float(roc_auc_score(labels, answer[1:]))
-        accuracies[i] = float(accuracy_score(labels, answer[1:] > answer[0]))
-        said = "done" if i == N_SPLITS else f"auc {aucs[i]:.4f}"
+        answers[i], seconds = answer, time.monotonic() - START
+        aucs[i] = float(roc_auc_score(y[pairs[i][1]], answer[1:]))
+        said = "done" if i == N_FOLDS else f"auc {aucs[i]:.4f}"
         say(f"{JOBS[i]}: {said} ({seconds:.1f} s)\n")
 
     jobs = [(name, *pair) for name, pair in zip(JOBS, pairs, strict=True)]
     ask_all(server, jobs, X, y, START + BUDGET_S, tell)
-    val_auc = sum(aucs[i] for i in range(N_SPLITS)) / N_SPLITS
-    test_auc, test_acc = aucs[N_SPLITS], accuracies[N_SPLITS]
-    return {"val_auc": val_auc, "test_auc": test_auc, "test_acc": test_acc}
+    fold_aucs, test = [aucs[i] for i in range(N_FOLDS)], answers[N_FOLDS]
+    scores = {"val_auc": sum(fold_aucs) / N_FOLDS, "test_auc": aucs[N_FOLDS]}
+    scores["test_acc"] = float(accuracy_score(y[pairs[-1][1]], test[1:] > test[0]))
+    held = [(pairs[i][1], answers[i][1:]) for i in range(N_FOLDS)]
+    return scores, record_of(fold_aucs, held, len(y))
+
+
+def record_of(fold_aucs, held, n_rows):
+    """fold_aucs, ranks and folds as records.save() takes them.
+
+    held: (rows, scores) of each fold.
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    ranks = np.full((N_REPEATS, n_rows), np.nan)
+    folds = np.full((N_REPEATS, n_rows), -1)
+    for i, (rows, scores) in enumerate(held):
+        ranks[i // N_SPLITS, rows] = rankdata(scores)
+        folds[i // N_SPLITS, rows] = i % N_SPLITS
+    return np.reshape(fold_aucs, (N_REPEATS, N_SPLITS)), ranks, folds
 
 
 # ------------------------------------------------------------------ the commands
@@ -210,7 +240,8 @@ def evaluate():
         with server_of(source, len(JOBS)) as server:
             # While the server loads its libraries.
             ratchet.check_frozen_files()
-            scores = score(server, *load_data())
+            scores, record = score(server, *load_data())
+        keep_record(block["commit"], record)
         block |= {key: f"{value:.6f}" for key, value in scores.items()}
         block["status"] = "ok"
     except Crash as crash:
@@ -223,6 +254,15 @@ def evaluate():
     lines = [f"{key}: {value}".rstrip() for key, value in block.items()]
     print("\n".join(lines), flush=True)
     return block["status"] == "ok"
+
+
+def keep_record(commit, record):
+    """Save the record of a commit, if train.py is a commit's: no record is no fault."""
+    if re.fullmatch("[0-9a-f]+", commit):
+        try:
+            records.save(commit, *record)
+        except OSError as error:
+            say(f"no record of {commit:.7}: {error}\n")
 
 
 def read_train():
@@ -268,13 +308,13 @@ def check():
 def examine(server, X, y):
     """Pairs (is it ok, a line about it): data, split, budget and sandbox, by PROBE."""
     *folds, (train, test) = split(y)
-    held = sorted(row for fold in folds for row in fold[1])
+    held = sorted(row for fold in folds[:N_SPLITS] for row in fold[1])
     keeper = "the kernel and Python" if landlock_version() else "Python alone"
     size, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
-    parts = f"{len(train)} train rows in {N_SPLITS} folds, {len(test)} test rows"
+    parts = f"{len(train)} train rows in {N_FOLDS} folds, {len(test)} test rows"
     processes = min(n_cores(), len(JOBS))
     try:
-        scores = score(server, X, y)
+        scores, _ = score(server, X, y)
         chance = f"{scores['val_auc']} and {scores['test_auc']}"
     except Crash as crash:
         chance = str(crash)
@@ -289,8 +329,14 @@ def examine(server, X, y):
 
 
 def log():
-    """Append HEAD's row to results.tsv and print the line of the iteration."""
-    print(ratchet.log())
+    """Append HEAD's row to results.tsv and print the line of the iteration.
+
+    Below it, the gain against its noise, if there is a bar and both were recorded.
+    """
+    line, row, bar = ratchet.log(MIN_GAIN)
+    print(line)
+    if bar and (gain := records.gain_against(row["commit"], bar["commit"])):
+        print(gain)
     return True
 
 
@@ -311,7 +357,7 @@ def review(branch, as_json):
     # Only here: the night has no need of it.
     from review import review as morning
 
-    run, found = morning.look_back(branch)
+    run, found = morning.look_back(branch, MIN_GAIN)
     with contextlib.ExitStack() as stack:
         servers = {
             name: stack.enter_context(server_of(source, morning.N_JOBS))
@@ -319,7 +365,7 @@ def review(branch, as_json):
         }
         if servers:
             X, y = load_data()
-            *folds, (train, test) = split(y)
+            folds, (train, test) = split(y)[:N_SPLITS], split(y)[-1]
             morning.measure(run, found, servers, X, y, train, test)
             morning.look_for_leak(found, servers, X, y, folds, BUDGET_S)
     task = {"task": DATA.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
@@ -334,7 +380,7 @@ def find_leak():
         ratchet.check_frozen_files()
         with server_of(read_train(), N_SPLITS) as server:
             X, y = load_data()
-            found = leak(server, X, y, split(y)[:-1], BUDGET_S)
+            found = leak(server, X, y, split(y)[:N_SPLITS], BUDGET_S)
     except Crash as crash:
         raise Refused(f"train.py has no scores: {crash}") from None
     word = "found" if found["found"] else "none"

@@ -175,8 +175,11 @@ def bar_of(head, base, rows):
 
 
 # ---------------------------------------------------------------------- log
-def log():
-    """Append HEAD's row; the line of the iteration. When Refused, nothing is done."""
+def log(min_gain):
+    """Append HEAD's row: (the line of the iteration, the row, the row it had to beat).
+
+    min_gain: by more than this a keep is above the bar. When Refused, nothing is done.
+    """
     commits = run_commits(run_branch())
     head, rows = git("rev-parse", "HEAD"), read_rows()
     check_frozen_files()
@@ -186,10 +189,10 @@ def log():
         raise Refused(f"HEAD {head:.7} has its row already: {row['status']}")
     block, bar = read_block(head), bar_of(head, commits[-1], rows)
     row = {key: block[key] for key in METRICS}
-    row |= {"commit": head[:7], "status": verdict(block, bar)}
+    row |= {"commit": head[:7], "status": verdict(block, bar, min_gain)}
     row |= {"description": describe(block)}
     append_row(row)
-    return report(len(rows_of_run(commits, rows)), row, bar)
+    return report(len(rows_of_run(commits, rows)), row, bar), row, bar
 
 
 def read_block(head):
@@ -209,13 +212,20 @@ def read_block(head):
     return block
 
 
-def verdict(block, bar):
-    """keep if val_auc is strictly above the bar (or there is none), discard, crash."""
+def verdict(block, bar, min_gain):
+    """keep if val_auc is above the bar (or there is none), discard, crash."""
     if block["status"] != "ok":
         return "crash"
-    if bar is None or float(block["val_auc"]) > float(bar["val_auc"]):
-        return "keep"
-    return "discard"
+    return "keep" if is_above(block, bar, min_gain) else "discard"
+
+
+def is_above(row, bar, min_gain):
+    """Whether a val_auc is above the bar's by more than min_gain; so is the first."""
+    if bar is None:
+        return True
+    # Both have six digits: no more may decide.
+    gain = round(float(row["val_auc"]) - float(bar["val_auc"]), 6)
+    return gain > min_gain
 
 
 def describe(block):
@@ -228,13 +238,16 @@ def describe(block):
 def report(number, row, bar):
     """The line of an iteration, for the user."""
     word = {"keep": "KEPT", "discard": "DISCARDED", "crash": "CRASHED"}[row["status"]]
-    auc, delta = "none", "none"
-    if row["val_auc"]:
-        auc = f"{float(row['val_auc']):.4f}"
-        delta = (
-            f"{float(row['val_auc']) - float(bar['val_auc']):+.4f}" if bar else "none"
-        )
+    auc = f"{float(row['val_auc']):.4f}" if row["val_auc"] else "none"
+    delta = difference(row, bar) if bar and row["val_auc"] else "none"
     return f"iter {number} | val_auc={auc} (Δ {delta}) | {word} — {row['description']}"
+
+
+def difference(row, bar):
+    """val_auc less the bar's: four digits, more where a keep would look like a tie."""
+    value = float(row["val_auc"]) - float(bar["val_auc"])
+    texts = [f"{value:+.{digits}f}" for digits in (4, 5, 6)]
+    return next((text for text in texts if float(text)), texts[0])
 
 
 # -------------------------------------------------------------------- state

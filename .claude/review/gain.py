@@ -6,6 +6,7 @@ Candidates run in sandboxed fresh processes; here are the labels and the arithme
 import time
 
 from harness.judge import Crash, ask_all, n_cores, say
+from harness.records import standard_error
 
 # ---------------------------------------------------------------- constants
 # Of the cross-validation on the train part.
@@ -89,15 +90,14 @@ def cv_numbers(aucs):
 def corrected_t_test(new, old, folds):
     """The corrected resampled t-test of Nadeau & Bengio (2003) on paired scores.
 
-    new, old: scores (repeats * folds,) of two models on the same folds. Training sets
-    overlap, so the variance of the mean is sd² (1/n + n_held/n_fit), not sd²/n.
+    new, old: scores (repeats * folds,) of two models on the same folds.
     """
     import numpy as np
     from scipy import stats
 
     differences = np.subtract(new, old)
     n, mean = len(differences), differences.mean()
-    error = differences.std(ddof=1) * np.sqrt(1 / n + 1 / (folds - 1))
+    error = standard_error(differences, folds)
     # The same difference on every fold.
     if error == 0:
         p = 1.0 if mean == 0 else 0.0

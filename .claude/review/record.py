@@ -22,6 +22,7 @@ from harness.ratchet import (
     bar_of,
     changed_files,
     git,
+    is_above,
     read_rows,
     row_of,
     rows_of_run,
@@ -142,9 +143,9 @@ def hours(run):
 
 
 # ------------------------------------------------------------- is it true
-def differences(run):
+def differences(run, min_gain):
     """A line on each thing in the record that git or the rows contradict."""
-    found = [*frozen_changes(run), *out_of_place(run), *wrong_verdicts(run)]
+    found = [*frozen_changes(run), *out_of_place(run), *wrong_verdicts(run, min_gain)]
     for (*_, old), (_, commit, new) in zip(run.kept, run.kept[1:], strict=False):
         if float(new["val_auc"]) <= float(old["val_auc"]):
             values = f"{new['val_auc']}, not above {old['val_auc']} before it"
@@ -182,13 +183,13 @@ def out_of_place(run):
             yield f"{commit:.7}: {status}, but still in {run.branch}"
 
 
-def wrong_verdicts(run):
+def wrong_verdicts(run, min_gain):
     """Keeps not above their bar, the last keep before them, and discards above it."""
     for _, commit, row in run.mine:
         if commit == run.base or row["status"] == "crash":
             continue
         bar = bar_of(commit, run.base, run.rows)
-        above = bar is None or float(row["val_auc"]) > float(bar["val_auc"])
+        above = is_above(row, bar, min_gain)
         if above != (row["status"] == "keep"):
             place = "above" if above else "not above"
             height = bar["val_auc"] if bar else "(none)"

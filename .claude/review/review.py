@@ -30,13 +30,16 @@ AMLB = "task framework constraint fold type result metric duration training_dura
 AMLB += " seed utc"
 
 
-def look_back(branch=None):
+def look_back(branch, min_gain):
     """(Run, what is found without labels): what happened, and is the record true.
 
     Start and best are scored once more, each by the base's harness in a clean checkout.
     """
     run = find_run(branch)
-    found = what_happened(run) | {"differences": differences(run), "notes": run.notes}
+    found = what_happened(run) | {
+        "differences": differences(run, min_gain),
+        "notes": run.notes,
+    }
     found |= {"models": {}, "gain": None, "test_gain": None, "leak": {}}
     if found["best"]:
         found["models"]["start"] = {"commit": run.base}
