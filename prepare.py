@@ -4,6 +4,8 @@
     uv run prepare.py evaluate   score train.py
     uv run prepare.py log        append HEAD's row to results.tsv: kept or discarded
     uv run prepare.py state      where the run stands and what comes next
+    uv run prepare.py tried      what all runs have tried on this table
+    uv run prepare.py limit      <tag> [iterations] [hours, as in 8h]: when a run ends
     uv run prepare.py review     what the run was worth: [branch] [--json]
     uv run prepare.py leak       whether train.py's scores know their own labels
 
@@ -21,7 +23,9 @@ SEED = 42
 # An interpreter of its own: no module from this folder or from PYTHONPATH comes before
 # the real ones, no variable of the user's or of a git hook's changes a result.
 KEPT = "PATH HOME LANG LC_ALL LC_CTYPE LD_LIBRARY_PATH TMPDIR XDG_CONFIG_HOME "
-KEPT += "GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM GIT_CEILING_DIRECTORIES"
+KEPT += "GIT_CONFIG_GLOBAL GIT_CONFIG_NOSYSTEM GIT_CEILING_DIRECTORIES "
+KEPT += "GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME GIT_COMMITTER_EMAIL "
+KEPT += "UV_PROJECT_ENVIRONMENT"
 if __name__ == "__main__" and "prepare" not in sys._xoptions:
     environ = {name: os.environ[name] for name in KEPT.split() if name in os.environ}
     # No set of strings in another order.
@@ -46,8 +50,9 @@ START = time.monotonic()
 HERE = Path(__file__).resolve().parent
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
-from harness import ratchet, records
+from harness import preflight, ratchet, records
 from harness.judge import (
+    TEST,
     Crash,
     ask_all,
     fork_server,
@@ -97,7 +102,7 @@ COLUMNS = "age sex cp trestbps chol fbs restecg thalach exang oldpeak slope ca t
 
 TRAIN = HERE / "train.py"
 N_FOLDS = N_REPEATS * N_SPLITS
-JOBS = [f"fold {k + 1}" for k in range(N_FOLDS)] + ["test"]
+JOBS = [f"fold {k + 1}" for k in range(N_FOLDS)] + [TEST]
 PROBE = """
 from sklearn.dummy import DummyClassifier as build_pipeline
 
@@ -183,9 +188,9 @@ def split(y):
 
 
 # ------------------------------------------------------------------ the scores
-def server_of(source, n_jobs):
+def server_of(source, n_jobs, prints=False):
     """A context: the fork server of this train.py, to be made before data is loaded."""
-    return fork_server(source, SEED, n_jobs, MEMORY_SHARE, DISK_BYTES)
+    return fork_server(source, SEED, n_jobs, MEMORY_SHARE, DISK_BYTES, prints)
 
 
 def score(server, X, y):
@@ -195,16 +200,20 @@ def score(server, X, y):
     """
     from sklearn.metrics import accuracy_score, roc_auc_score
 
-    pairs, answers, aucs = split(y), {}, {}
+    pairs, answers, aucs, ends = split(y), {}, {}, {}
 
     def tell(i, answer):
-        answers[i], seconds = answer, time.monotonic() - START
+        answers[i], ends[i] = answer, time.monotonic() - START
         aucs[i] = float(roc_auc_score(y[pairs[i][1]], answer[1:]))
         said = "done" if i == N_FOLDS else f"auc {aucs[i]:.4f}"
-        say(f"{JOBS[i]}: {said} ({seconds:.1f} s)\n")
+        say(f"{JOBS[i]}: {said} ({ends[i]:.1f} s)\n")
 
     jobs = [(name, *pair) for name, pair in zip(JOBS, pairs, strict=True)]
-    ask_all(server, jobs, X, y, START + BUDGET_S, tell)
+    try:
+        ask_all(server, jobs, X, y, START + BUDGET_S, tell)
+    except Crash as crash:
+        done = f"; the folds were done at {max(ends.values(), default=0):.1f} s"
+        raise Crash(f"{crash}{done if len(ends) == N_FOLDS else ''}") from None
     fold_aucs, test = [aucs[i] for i in range(N_FOLDS)], answers[N_FOLDS]
     scores = {"val_auc": sum(fold_aucs) / N_FOLDS, "test_auc": aucs[N_FOLDS]}
     scores["test_acc"] = float(accuracy_score(y[pairs[-1][1]], test[1:] > test[0]))
@@ -229,31 +238,45 @@ def record_of(fold_aucs, held, n_rows):
 
 
 # ------------------------------------------------------------------ the commands
-def evaluate():
-    """Print the block of train.py, whatever happens; True if its status is ok."""
+def evaluate(prints=False):
+    """Print the block of train.py, whatever happens; True if its status is ok.
+
+    prints: show what train.py prints, and not only that of a job that crashed.
+    """
     block = dict.fromkeys(ratchet.BLOCK, "")
+    fault = "a bug of the harness: its traceback is above"
     try:
-        block["commit"] = ratchet.commit_of_train()
-        source = read_train()
-        block["hypothesis"] = hypothesis(source)
-        check_place()
-        with server_of(source, len(JOBS)) as server:
-            # While the server loads its libraries.
-            ratchet.check_frozen_files()
-            scores, record = score(server, *load_data())
-        keep_record(block["commit"], record)
-        block |= {key: f"{value:.6f}" for key, value in scores.items()}
-        block["status"] = "ok"
+        fill(block, prints)
+        fault = ""
     except Crash as crash:
-        block["status"] = f"crashed ({crash})"
-    except Refused as refused:
-        block["status"] = f"{ratchet.HARNESS_FAULT}{one_line(str(refused), 1000)})"
+        block["status"], fault = f"crashed ({crash})", ""
+    except (Refused, OSError, MemoryError) as error:
+        fault = one_line(str(error) or "out of memory", 1000)
     except KeyboardInterrupt:
-        block["status"] = f"{ratchet.HARNESS_FAULT}interrupted)"
-    block["wall_time_s"] = f"{time.monotonic() - START:.2f}"
-    lines = [f"{key}: {value}".rstrip() for key, value in block.items()]
-    print("\n".join(lines), flush=True)
+        fault = "interrupted"
+    finally:
+        if fault:
+            block["status"] = f"{ratchet.HARNESS_FAULT}{fault})"
+        block["wall_time_s"] = f"{time.monotonic() - START:.2f}"
+        lines = [f"{key}: {value}".rstrip() for key, value in block.items()]
+        print("\n".join(lines), flush=True)
     return block["status"] == "ok"
+
+
+def fill(block, prints):
+    """Fill in the block, as far as it is known; Crash if train.py has no score."""
+    block["commit"] = ratchet.commit_of_train()
+    source = read_train()
+    block["hypothesis"] = hypothesis(source)
+    check_place()
+    with server_of(source, len(JOBS), prints) as server:
+        # While the server loads its libraries.
+        ratchet.check_frozen_files()
+        ratchet.record_base()
+        scores, record = score(server, *load_data())
+    keep_record(block["commit"], record)
+    block |= {key: f"{value:.6f}" for key, value in scores.items()}
+    block["status"] = "ok"
 
 
 def keep_record(commit, record):
@@ -279,7 +302,12 @@ def read_train():
 
 def check_place():
     """Refused if the project lies where candidates may read."""
-    for place in (HERE, Path(tempfile.gettempdir()).resolve()):
+    try:
+        places = HERE, Path(tempfile.gettempdir()).resolve()
+    except FileNotFoundError:
+        cure = "export TMPDIR=<a folder that you may write>"
+        raise Refused(f"no folder for temporary files: {cure}") from None
+    for place in places:
         for root in readable_system():
             if place.is_relative_to(root):
                 raise Refused(f"candidates may read {root}: move {place} out of it")
@@ -298,10 +326,22 @@ def check():
     """Make sure of the data and the harness, a line each; True if all is ok."""
     fetch_data()
     probe = PROBE.format(data=str(DATA)).encode()
-    with server_of(probe, len(JOBS)) as server:
-        found = examine(server, *load_data())
+    libraries = preflight.LIBRARIES.encode()
+    with server_of(probe, len(JOBS)) as server, server_of(libraries, 1) as other:
+        X, y = load_data()
+        found = examine(server, X, y)
+        for look in (
+            lambda: preflight.libraries(other, X, y, split(y)[-1], START + BUDGET_S),
+            preflight.lock,
+            preflight.commit,
+            preflight.gate,
+        ):
+            try:
+                found.append((True, look()))
+            except (Crash, Refused) as fault:
+                found.append((False, str(fault)))
     for ok, line in found:
-        print(f"ok   {line}" if ok else f"FAIL {line}: git status prepare.py .claude")
+        print(f"ok   {line}" if ok else f"FAIL {line}")
     return all(ok for ok, _ in found)
 
 
@@ -335,6 +375,8 @@ def log():
     """
     line, row, bar = ratchet.log(MIN_GAIN)
     print(line)
+    # What it says of this commit must not pass for what the next one scored.
+    records.put_away(ratchet.RUN_LOG, row["commit"])
     if bar and (gain := records.gain_against(row["commit"], bar["commit"])):
         print(gain)
     return True
@@ -349,6 +391,18 @@ def show_state():
     """Print where the run stands, and what comes next."""
     summary, next_step = state()
     print(f"{summary}\nnext: {next_step}")
+    return True
+
+
+def limit(words):
+    """Set the limits of a run: its tag, then iterations, hours with an h, or both."""
+    print(ratchet.set_limits(*words))
+    return True
+
+
+def tried():
+    """Print val_auc, status and idea of what was tried on this table, in any run."""
+    print("\n".join(ratchet.tried(f'DATA_SHA256 = "{DATA_SHA256}"')))
     return True
 
 
@@ -397,24 +451,25 @@ def main():
         # As under nohup.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
-    commands = {"check": check, "evaluate": evaluate, "log": log, "state": show_state}
-    commands["leak"] = find_leak
-    commands["review"] = lambda: review(args.branch, args.json)
+    commands = {"check": check, "log": log, "state": show_state, "leak": find_leak}
+    commands["evaluate"] = lambda: evaluate(args.prints)
+    commands["limit"] = lambda: limit(args.words)
+    commands["tried"] = tried
+    commands["review"] = lambda: review("".join(args.words), args.json)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", nargs="?", default="check", choices=commands)
-    parser.add_argument(
-        "branch", nargs="?", help="review: of this run, not the one here"
-    )
+    parser.add_argument("words", nargs="*", help="review: branch; limit: see above")
     parser.add_argument("--json", action="store_true", help="review: as one object")
+    parser.add_argument("--prints", action="store_true", help="evaluate: train.py's")
     args = parser.parse_args()
-    if args.command != "review" and (args.branch or args.json):
+    if args.command not in ("review", "limit") and (args.words or args.json):
         parser.error(f"{args.command} takes no further argument")
     try:
         return 0 if commands[args.command]() else 1
-    except Refused as refused:
-        print(f"refused: {refused}", file=sys.stderr)
+    except (Refused, OSError) as error:
+        print(f"refused: {error}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

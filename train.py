@@ -3,13 +3,13 @@
 The frozen harness (prepare.py) runs it in fresh processes and measures val_auc.
 """
 
-if __name__ == "__main__":  # by hand, `uv run train.py` is prepare.py evaluate
+if __name__ == "__main__":  # by hand: prepare.py evaluate, with what this prints
     import os
     import sys
     from pathlib import Path
 
     harness = Path(__file__).with_name("prepare.py")
-    os.execv(sys.executable, [sys.executable, harness, "evaluate"])
+    os.execv(sys.executable, [sys.executable, harness, "evaluate", "--prints"])
 
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression

@@ -455,7 +455,8 @@ def test_a_sandbox_that_does_not_stand_is_told_with_its_reason(project):
     sandbox = project.path / ".claude" / "harness" / "sandbox.py"
     replace(sandbox, "    os.chdir(folder)\n", "    raise OSError('no sandbox')\n")
     block, done = project.evaluate()
-    assert re.fullmatch(r"crashed \(fold \d: OSError: no sandbox\)", block["status"])
+    fault = r"crashed \(harness: fold \d: no sandbox \(OSError: no sandbox\): .*\)"
+    assert re.fullmatch(fault, block["status"])
     assert "in confine" in done.stderr
     assert "FAIL sandbox" in project.run().stdout
 

@@ -105,12 +105,26 @@ def kill_orphans(spared=frozenset()):
 def children():
     """Process ids of the children of this process (Linux)."""
     tasks = Path("/proc/self/task").glob("*/children")
-    return {int(pid) for task in tasks for pid in task.read_text().split()}
+    return {as_here(pid) for task in tasks for pid in task.read_text().split()}
+
+
+def as_here(pid):
+    """A process id of /proc's as this process knows it: /proc may be of another.
+
+    NSpid has it in all namespaces, innermost last.
+    """
+    lines = Path("/proc", pid, "status").read_text().splitlines()
+    found = [line.split()[-1] for line in lines if line.startswith("NSpid:")]
+    return int(found[0] if found else pid)
 
 
 # ---------------------------------------------------------------- a candidate
 def run_candidate(link, output):
-    """Read a job from link, answer `=` + float64 bytes or `!` + reason, and end."""
+    """Read a job from link, answer, and end.
+
+    The answer: `+` once the sandbox stands; then `=` and float64 bytes, or `!` and why
+    there are none.
+    """
     try:
         # Leads a process group of its own, which it can't leave.
         os.setsid()
@@ -119,10 +133,11 @@ def run_candidate(link, output):
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         answer = socket.socket(fileno=link)
         with answer.makefile("rb") as pipe:
-            limits = pickle.load(pipe)
-            job = pickle.load(pipe)
             try:
+                limits = pickle.load(pipe)
+                job = pickle.load(pipe)
                 confine(*limits)
+                answer.sendall(b"+")
                 said = b"=" + predict(job).tobytes()
             # SystemExit, KeyboardInterrupt crash it too.
             except BaseException as error:
@@ -137,6 +152,8 @@ def run_candidate(link, output):
 def reason_of(error):
     """The error in a line; what the kernel refuses without a word, in words."""
     reason = traceback.format_exception_only(error)[-1][:300].rstrip()
+    if isinstance(error, MemoryError):
+        reason += ": out of memory"
     if isinstance(error, PermissionError) and "train.py may not" not in reason:
         reason += ": train.py may not start processes, use the network, write files"
         reason += " or look at the machine"

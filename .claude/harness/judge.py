@@ -31,6 +31,7 @@ from harness.candidate import (
     kill_orphans,
     serve_forks,
 )
+from harness.machine import memory, n_cores, oom_kills
 from harness.ratchet import Refused
 
 # ---------------------------------------------------------------- constants
@@ -38,6 +39,8 @@ from harness.ratchet import Refused
 OWN_LIBRARIES = ["numpy", "pandas", "sklearn.metrics", "sklearn.model_selection"]
 LIBRARIES = ["sklearn", "pandas", "numpy", "scipy", "lightgbm", "xgboost", "flaml"]
 THREAD_POOLS = ["OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "VECLIB_MAXIMUM"]
+# The job on the test part: of it the agent is to see nothing.
+TEST = "test"
 # More descriptors than the judge has open when it forks.
 FILES = 256
 # From one look at clock and disk to the next; and what the fork server has to end all.
@@ -45,15 +48,12 @@ LOOK_S = 0.2  # seconds
 END_S = 1  # seconds
 # Of what a candidate prints the end is shown.
 OUTPUT_BYTES = 3000  # bytes
+# Where du and rm may be: not all systems have them in /usr/bin.
+PROGRAMS = {"PATH": f"{os.environ.get('PATH', '')}{os.pathsep}{os.defpath}"}
 
 
 class Crash(Exception):
     """The candidate's fault: the reason why there is no score."""
-
-
-def n_cores():
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
 
 
 # ------------------------------------------------------------ the fork server
@@ -69,6 +69,10 @@ class ForkServer:
     # What all candidates together may use more than the server.
     memory: int  # bytes
     disk_bytes: int  # bytes
+    # Show what all candidates print, or what one prints that crashes.
+    prints: bool
+    # Its replies are waited for until then: a time of time.monotonic.
+    deadline: float = 0.0
 
     def fork(self, link, output):
         """The process id of a new candidate; OSError if the system has no room."""
@@ -83,21 +87,23 @@ class ForkServer:
         return self.reply()
 
     def reply(self):
-        """The number it answers; ConnectionError if it was killed."""
+        """The number it answers; ConnectionError if it was killed or stopped."""
+        left = max(END_S, self.deadline - time.monotonic())
+        if not select.select([self.control], [], [], left)[0]:
+            raise ConnectionResetError
         if len(said := self.control.recv(NUMBER.size)) < NUMBER.size:
             raise ConnectionResetError
         return NUMBER.unpack(said)[0]
 
 
 @contextlib.contextmanager
-def fork_server(source, seed, n_jobs, memory_share, disk_bytes):
+def fork_server(source, seed, n_jobs, memory_share, disk_bytes, prints=False):
     """The ForkServer of a train.py; at the end of the block all its processes are dead.
 
-    memory_share: of the machine's memory, for all candidates together. To be called
-    before this process has data: candidates start with a copy of what it has.
+    memory_share: of the memory that this process may use, for all candidates together.
+    To be called before it has data: candidates start with a copy of what it has.
     """
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limits = int(machine * memory_share), disk_bytes
+    limits = int(memory() * memory_share), disk_bytes
     load_own_libraries(n_jobs)
     # Children that a shell had, before it became this process by exec, are spared.
     others = children()
@@ -106,7 +112,7 @@ def fork_server(source, seed, n_jobs, memory_share, disk_bytes):
         control, theirs = socket.socketpair()
         pid = fork_with(theirs, libraries(source))
         try:
-            yield ForkServer(control, folder, source, seed, *limits)
+            yield ForkServer(control, folder, source, seed, *limits, prints)
         finally:
             # It hangs up when all are dead.
             control.shutdown(socket.SHUT_WR)
@@ -192,13 +198,15 @@ class Candidate:
     output: io.FileIO
     # Of the held-out rows, as they were sent.
     order: object
+    # The kernel's count of those it killed for want of memory, when this one began.
+    oom_kills: int
     said: bytes = b""
     printed: bytes = b""
 
     @property
     def size(self):
-        """Bytes of a whole answer: its first byte, threshold and scores."""
-        return 1 + 8 * (1 + len(self.order))
+        """Bytes of a whole answer: its first two bytes, threshold and scores."""
+        return 2 + 8 * (1 + len(self.order))
 
     def hear(self):
         """Take what it says; True once there is no more to come."""
@@ -227,6 +235,7 @@ def ask_all(server, jobs, X, y, deadline, tell):
 
     waiting, running = list(enumerate(jobs))[::-1], []
     n_at_once, disk = min(n_cores(), len(jobs)), DiskWatch(server)
+    server.deadline = deadline
     place = places_by_content(X)
     try:
         while waiting or running:
@@ -245,11 +254,10 @@ def ask_all(server, jobs, X, y, deadline, tell):
     finally:
         # After a crash too, none lives beside later fits. A server that was stopped is
         # not waited for: fork_server() kills it.
-        server.control.settimeout(END_S)
-        with contextlib.suppress(ConnectionError, TimeoutError):
+        server.deadline = 0.0
+        with contextlib.suppress(ConnectionError):
             for candidate in running:
                 server.end(candidate.pid)
-        server.control.settimeout(None)
 
 
 def places_by_content(X):
@@ -285,8 +293,10 @@ def start(server, number, name, order, running):
         if running:
             raise Crash(f"{running[0].name}: no room for more processes") from None
         cure = "raise the limit of processes (ulimit -u, or the container's)"
-        raise Refused(f"no process can be started ({error.strerror}): {cure}") from None
-    return Candidate(number, name, pid, link, open(output, "rb", 0), order)
+        reason = f"no process can be started ({error.strerror})"
+        raise Refused(f"{reason}: {cure}") from None
+    kills = oom_kills()
+    return Candidate(number, name, pid, link, open(output, "rb", 0), order, kills)
 
 
 def send(candidate, server, limits, X, y, fit, held, deadline):
@@ -306,7 +316,7 @@ def listen(running, server, deadline):
     """Those that end within LOOK_S, be it none; Crash when the deadline has passed."""
     left = deadline - time.monotonic()
     if left <= 0:
-        show(running[0])
+        show_crash(running[0], server)
         raise Crash(f"{running[0].name}: no answer within the budget")
     pipes = [pipe for c in running for pipe in (c.output, c.link)]
     ready = select.select([*pipes, server.control], [], [], min(left, LOOK_S))[0]
@@ -320,21 +330,40 @@ def listen(running, server, deadline):
 
 
 def answer_of(candidate, server):
-    """The answer of a candidate that has ended, rows as in its job; Crash without."""
-    import numpy as np
+    """The answer of a candidate that has ended, rows as in its job; Crash without.
 
-    # Of a server that was killed start() will tell.
-    with contextlib.suppress(ConnectionError):
+    Refused if it ended before it ran train.py.
+    """
+    try:
         server.end(candidate.pid)
+    except ConnectionError:
+        raise Crash(f"{candidate.name}: the fork server was killed") from None
     while candidate.take_output():
         pass
-    show(candidate)
+    if server.prints:
+        show(candidate)
+    try:
+        return read_answer(candidate)
+    except (Crash, Refused):
+        show_crash(candidate, server)
+        raise
+
+
+def read_answer(candidate):
+    """The answer in what it said: see answer_of()."""
+    import numpy as np
+
     name, said = candidate.name, candidate.said
-    if said[:1] == b"!":
-        raise Crash(f"{name}: {one_line(said[1:].decode(errors='replace'))}")
-    if said[:1] != b"=" or len(said) != candidate.size:
-        raise Crash(f"{name}: ended without an answer")
-    sent = np.frombuffer(said[1:])
+    reason = one_line(said.lstrip(b"+")[1:].decode(errors="replace"))
+    if said[:1] != b"+":
+        raise Refused(f"{name}: no sandbox ({reason or 'ended'}): uv run prepare.py")
+    if said[1:2] == b"!":
+        raise Crash(f"{name}: {reason}")
+    if len(said) != candidate.size:
+        killed = oom_kills() > candidate.oom_kills
+        how = "killed: out of memory" if killed else "ended without an answer"
+        raise Crash(f"{name}: {how}")
+    sent = np.frombuffer(said[2:])
     if not np.isfinite(sent).all():
         raise Crash(f"{name}: NaN or infinity among the scores")
     answer = sent.copy()
@@ -354,13 +383,14 @@ class DiskWatch:
         """Whether the disk is nearly full, or the files were too large at du's last."""
         folder, limit, size = self.server.folder, self.server.disk_bytes, 0
         if self.du is None:
-            command, path = ["du", "-sk", folder], {"PATH": os.defpath}
             quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             # Where no process can be started there is no look: start() tells of it.
             with contextlib.suppress(BlockingIOError):
-                self.du = subprocess.Popen(command, env=path, **quiet)
+                self.du = subprocess.Popen(["du", "-sk", folder], env=PROGRAMS, **quiet)
         elif self.du.poll() is not None:
-            size = 1024 * int(self.du.stdout.read().split()[0])
+            words = self.du.stdout.read().split()
+            # Killed, it says nothing.
+            size = 1024 * int(words[0]) if words else 0
             self.du = None
         return size > limit or shutil.disk_usage(folder).free < limit
 
@@ -371,7 +401,11 @@ def temporary_folder(disk_bytes):
 
     Refused if the disk it is on is nearly full: that would look like train.py's fault.
     """
-    folder = tempfile.mkdtemp(prefix="autoresearch-")
+    try:
+        folder = tempfile.mkdtemp(prefix="autoresearch-")
+    except OSError as error:
+        cure = "export TMPDIR=<a folder that you may write>"
+        raise Refused(f"no folder for temporary files ({error}): {cure}") from None
     try:
         if shutil.disk_usage(folder).free < 2 * disk_bytes:
             room = f"{2 * disk_bytes >> 20} MiB"
@@ -387,10 +421,16 @@ def temporary_folder(disk_bytes):
 
 def system(*command):
     """Run a system program, quietly: no depth of folders outdoes it, unlike Python."""
-    subprocess.run(command, env={"PATH": os.defpath}, capture_output=True)
+    subprocess.run(command, env=PROGRAMS, capture_output=True)
 
 
 # ------------------------------------------------------------------ the words
+def show_crash(candidate, server):
+    """What a candidate that crashed has printed, if it is not shown anyway."""
+    if not server.prints and candidate.name != TEST:
+        show(candidate)
+
+
 def show(candidate):
     """A candidate's output on stderr, indented: it can't pass for the block."""
     lines = candidate.printed.decode(errors="replace").splitlines()

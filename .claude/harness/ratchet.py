@@ -1,15 +1,17 @@
 """The ratchet's bookkeeping: what git and results.tsv know of a run.
 
-A run is a branch autoresearch/<tag>. Its base is the commit where it was made, and
-its commits are those the branch ever stood on: both are in the branch's reflog.
+A run is a branch autoresearch/<tag>. Where it began (its base) and what was logged of
+it git's config keeps for as long as the branch lives: branch.<branch>.base, .logged.
 The state of the loop is (HEAD, its row), so it survives any interruption.
 """
 
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 # ---------------------------------------------------------------- constants
@@ -20,40 +22,72 @@ STOP = HERE / "STOP"
 FROZEN = ["prepare.py", "pyproject.toml", "uv.lock", "program.md", "data", ".claude"]
 # Of the branch of every run.
 PREFIX = "autoresearch/"
+TAG = "[A-Za-z0-9][A-Za-z0-9._-]*"
 METRICS = ["val_auc", "test_auc", "wall_time_s"]
 FIELDS = ["commit", *METRICS, "status", "description"]
 BLOCK = ["commit", "hypothesis", "val_auc", "test_auc", "test_acc", "wall_time_s"]
 BLOCK += ["status"]
 # A status that says nothing of train.py.
 HARNESS_FAULT = "crashed (harness: "
-EVALUATE = "uv run prepare.py evaluate > run.log 2>&1"
+# Also where the shell has noclobber.
+EVALUATE = "uv run prepare.py evaluate >| run.log 2>&1"
+# Of git's variables these are the user's configuration; others, as a hook's GIT_DIR,
+# may name another repository. Of the configuration this changes what git prints.
+GIT_VARIABLES = "CONFIG_GLOBAL CONFIG_NOSYSTEM CEILING_DIRECTORIES "
+GIT_VARIABLES += "AUTHOR_NAME AUTHOR_EMAIL COMMITTER_NAME COMMITTER_EMAIL"
+PINNED = "-c core.fsmonitor=false -c core.quotePath=false -c log.showSignature=false"
+# Another git may hold a lock for so long.
+LOCK_S = 2  # seconds
+LOCKS = ["index.lock", "HEAD.lock", "config.lock", "packed-refs.lock"]
 
 
 class Refused(Exception):
     """The user's or the machine's fault: one line that names it and its cure."""
 
 
+class NotARun(Refused):
+    """HEAD is not on the branch of a run."""
+
+
 # ---------------------------------------------------------------------- git
-def git(*args):
-    """What a git command prints, stripped; Refused with git's own last line."""
-    command = ["git", "-C", str(HERE), *args]
+def git(*args, input=None):
+    """What a git command prints, stripped; Refused with git's own last line.
+
+    input: bytes for its standard input.
+    """
+    kept = {f"GIT_{name}" for name in GIT_VARIABLES.split()}
+    dropped = {name for name in os.environ if name.startswith("GIT_")} - kept
+    environ = {name: os.environ[name] for name in os.environ if name not in dropped}
+    command = ["git", "-C", str(HERE), *PINNED.split(), *args]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        # A limit of file sizes is to be an error of git's, not its death.
+        done = subprocess.run(
+            command,
+            input=input,
+            capture_output=True,
+            env=environ,
+            restore_signals=False,
+        )
     except FileNotFoundError:
-        raise Refused("git is not installed") from None
+        raise Refused("git is not installed, or not on PATH") from None
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise Refused(f"git {args[0]}: {said[-1]}")
-    return done.stdout.strip()
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise Refused(f"git {args[0]}: {(said or [f'status {done.returncode}'])[-1]}")
+    return done.stdout.decode(errors="replace").strip()
+
+
+def config(name):
+    """The value of git's config, "" if it has none."""
+    return git("config", "--default=", "--get", name)
 
 
 def run_branch():
-    """The branch of the run; Refused when HEAD is not on one."""
+    """The branch of the run; NotARun when HEAD is not on one."""
     branch = git("branch", "--show-current")
     if not branch.startswith(PREFIX):
         where = f"branch {branch}" if branch else "a detached HEAD"
         cure = f"git checkout {PREFIX}<tag>, or the Setup of program.md for a new run"
-        raise Refused(f"{where} is not a run: {cure}")
+        raise NotARun(f"{where} is not a run: {cure}")
     return branch
 
 
@@ -66,59 +100,134 @@ def commit_of_train():
         return "none"
 
 
+def run_base(branch):
+    """The commit where the run began; Refused where git does not know, or disagrees.
+
+    Until the first evaluate has recorded it, the branch's reflog tells.
+    """
+    recorded, first = config(f"branch.{branch}.base"), created_at(branch)
+    base, head = recorded or first, git("rev-parse", branch)
+    begin = f"git config branch.{branch}.base"
+    if not base:
+        cure = f"if it is to begin at its last commit, {begin} {head}"
+        raise Refused(f"git does not know where {branch} began: {cure}")
+    if first and first != base:
+        where = f"{base:.7} by git's config, {first:.7} by its reflog"
+        raise Refused(f"{branch} began at {where}: {begin} {first}")
+    if git("merge-base", base, head) != base:
+        where = f"{branch} began at {base:.7}, but has left it"
+        raise Refused(f"{where}: a new run: git checkout -b {branch}-2")
+    return base
+
+
+def created_at(branch):
+    """Where the branch was made, by the first entry of its reflog; "" if that is gone.
+
+    Entries expire, by git's default after 90 days.
+    """
+    walk = ["log", "--walk-reflogs", "--format=%H %gs", f"refs/heads/{branch}", "--"]
+    commit, _, message = git(*walk).rpartition("\n")[2].partition(" ")
+    return commit if message.startswith(("branch: Created", "clone:")) else ""
+
+
+def record_base():
+    """Record where the run of HEAD's branch began, once; nothing outside of a run."""
+    if (branch := current_run()) and not config(f"branch.{branch}.base"):
+        git("config", f"branch.{branch}.base", run_base(branch))
+
+
+def current_run():
+    """The branch of the run that HEAD is on, "" if none is."""
+    try:
+        return run_branch()
+    except Refused:
+        return ""
+
+
 def run_commits(branch):
-    """Every commit the branch ever stood on, newest first; the last is the base."""
-    commits = git("reflog", "show", "--format=%H", f"refs/heads/{branch}").split()
-    return commits or [git("rev-parse", branch)]
+    """Every commit of the run, newest first, its base last.
+
+    Those between base and tip, those that were logged, those the branch stood on.
+    """
+    base = run_base(branch)
+    line = git("rev-list", "--first-parent", branch, f"^{base}").split()
+    stood_on = git("log", "--walk-reflogs", "--format=%H", f"refs/heads/{branch}", "--")
+    later = dict.fromkeys([*line, *logged(branch), *stood_on.split()])
+    return [*(commit for commit in later if commit != base), base]
 
 
-def run_base():
-    """The commit where the run of HEAD's branch began; Refused when there is none."""
-    return run_commits(run_branch())[-1]
+def logged(branch):
+    """{commit: (status, val_auc)} of what was logged of the run, in order."""
+    found = [e.split("\n") for e in git("config", "--list", "-z").split("\0")]
+    values = [e[-1].split() for e in found if e[0] == f"branch.{branch}.logged"]
+    return {commit: cells for commit, *cells in values}
 
 
 def changed_files(commit, paths):
-    """Files of the commit below paths that are gone or differ by a byte.
+    """Files of the commit below paths that are gone or differ, as git stores them.
 
-    Compares hashes of the bytes on disk: index flags and filters can't hide a change.
+    Compares contents on disk: index flags and filters can't hide a change. The end of a
+    line may be CRLF, as an editor of Windows writes it.
     """
     entries = git("ls-tree", "-r", "-z", commit, "--", *paths).split("\0")
     blobs = {e.split("\t", 1)[1]: e.split()[2] for e in entries if e}
     files = [p for p in blobs if (HERE / p).is_file() and not (HERE / p).is_symlink()]
     hashes = git("hash-object", "--no-filters", "--", *files).split() if files else []
     now = dict(zip(files, hashes, strict=True))
-    return [path for path in blobs if now.get(path) != blobs[path]]
+    changed = [path for path in blobs if now.get(path) != blobs[path]]
+    return [path for path in changed if path not in now or blob(path) != blobs[path]]
+
+
+def blob(path):
+    """The hash of a file with its lines ended by LF."""
+    content = (HERE / path).read_bytes().replace(b"\r\n", b"\n")
+    return git("hash-object", "--stdin", input=content)
 
 
 def check_frozen_files():
-    """Refused if on a run a frozen file is not, byte for byte, what its base has."""
-    try:
-        base = run_base()
-    except Refused:
-        # No run, nothing frozen.
+    """Refused if on a run a frozen file is not what the run's base has."""
+    branch = current_run()
+    # No run, nothing frozen.
+    if not branch:
         return
+    base = run_base(branch)
     if changed := changed_files(base, FROZEN):
         names = " ".join(changed)
+        # By its own or the user's settings uv would write it again.
+        lock = "export UV_FROZEN=1 && " if "uv.lock" in changed else ""
         raise Refused(
             f"frozen: {names} changed since the run's base: "
-            f"git restore --source={base:.7} {names}, or, to steer a new run, git "
-            "checkout the branch that this run came from"
+            f"{lock}git restore --source={base:.7} {names}, or, to steer a new run, "
+            "git checkout the branch that this run came from"
         )
 
 
+def check_locks(branch):
+    """Refused if a lock of git's stays: then nothing can be committed or reset."""
+    names = [*LOCKS, f"refs/heads/{branch}.lock"]
+    options = [word for name in names for word in ("--git-path", name)]
+    paths = [HERE / path for path in git("rev-parse", *options).splitlines()]
+    deadline = time.monotonic() + LOCK_S
+    while left := [path for path in paths if path.exists()]:
+        if time.monotonic() > deadline:
+            cure = f"if no git is at work, rm {shlex.quote(str(left[0]))}"
+            raise Refused(f"a git that was killed has left {left[0].name}: {cure}")
+        time.sleep(0.05)
+
+
 # -------------------------------------------------------------- results.tsv
-def read_rows():
+def read_rows(path=RESULTS):
     """The rows of results.tsv as dicts; a damaged line is named and passed over."""
     lines = []
-    if RESULTS.exists():
-        lines = RESULTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    if path.exists():
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     rows = []
     for number, line in enumerate(lines, 1):
         cells = line.split("\t")
         if is_row(cells):
             rows.append(dict(zip(FIELDS, cells, strict=True)))
         elif line.strip() and cells != FIELDS:
-            print(f"results.tsv: line {number} is damaged, ignored", file=sys.stderr)
+            print(f"{path.name}: line {number} is damaged, ignored", file=sys.stderr)
     return rows
 
 
@@ -140,22 +249,18 @@ def is_finite(cell):
 
 
 def append_row(row):
-    """Add a row in one write, on a line of its own; all of it or nothing."""
+    """Add a row in one write, on a line of its own; all of it or an OSError."""
     line = "\t".join(row[field] for field in FIELDS) + "\n"
     old = RESULTS.read_bytes() if RESULTS.exists() else b""
     if not old:
         line = "\t".join(FIELDS) + "\n" + line
     elif not old.endswith(b"\n"):
         line = "\n" + line
-    try:
-        with open(RESULTS, "ab", buffering=0) as file:
-            if file.write(line.encode()) != len(line.encode()):
-                file.truncate(len(old))
-                raise OSError("no space left")
-            os.fsync(file.fileno())
-    except OSError as error:
-        again = "nothing was logged: mend it, then uv run prepare.py log"
-        raise Refused(f"results.tsv: {error}; {again}") from None
+    with open(RESULTS, "ab", buffering=0) as file:
+        if file.write(line.encode()) != len(line.encode()):
+            file.truncate(len(old))
+            raise OSError("results.tsv: no space left")
+        os.fsync(file.fileno())
 
 
 def row_of(commit, rows):
@@ -174,15 +279,61 @@ def bar_of(head, base, rows):
     return None
 
 
+def check_rows(branch, head, rows):
+    """Refused if a row of the run is gone or is not as it was logged.
+
+    Then the bar could be lost, and anything would be kept. HEAD may have no row yet.
+    """
+    for commit, (status, val_auc) in logged(branch).items():
+        row = row_of(commit, rows)
+        found = row and [row["status"], row["val_auc"] or "none"]
+        if found != [status, val_auc] and (row or commit != head):
+            said = "another row" if row else "no whole row"
+            raise Refused(
+                f"results.tsv has {said} of {commit:.7} (logged: {status}, {val_auc}): "
+                f"put it back, or begin a new run: git checkout -b {branch}-2"
+            )
+
+
+def tried(table):
+    """Lines of val_auc, status, description: the rows of all work trees, oldest first.
+
+    Not those of other tables: the prepare.py of their commits lacks the words `table`.
+    """
+    trees = git("worktree", "list", "--porcelain").splitlines()
+    trees = [line.split(" ", 1)[1] for line in trees if line.startswith("worktree ")]
+    inside = git("rev-parse", "--show-prefix")
+    others = [Path(tree, inside, RESULTS.name) for tree in trees]
+    paths = [*(path for path in others if path != RESULTS), RESULTS]
+    rows = [row for path in paths for row in read_rows(path)]
+    tables = {row["commit"]: table_of(row["commit"]) for row in rows}
+    fields = ["val_auc", "status", "description"]
+    return [
+        "\t".join(row[field] for field in fields)
+        for row in rows
+        if tables[row["commit"]] in (table, "")
+    ]
+
+
+def table_of(commit):
+    """The line of the commit's prepare.py that names its table; "" if git lost it."""
+    try:
+        text = git("show", f"{commit}:./prepare.py")
+    except Refused:
+        return ""
+    return next((x for x in text.splitlines() if x.startswith("DATA_SHA256 = ")), "")
+
+
 # ---------------------------------------------------------------------- log
 def log(min_gain):
     """Append HEAD's row: (the line of the iteration, the row, the row it had to beat).
 
     min_gain: by more than this a keep is above the bar. When Refused, nothing is done.
     """
-    commits = run_commits(run_branch())
-    head, rows = git("rev-parse", "HEAD"), read_rows()
+    branch = run_branch()
+    commits, head, rows = run_commits(branch), git("rev-parse", "HEAD"), read_rows()
     check_frozen_files()
+    check_rows(branch, head, rows)
     if changed_files(head, ["train.py"]):
         raise Refused(f"train.py is not as committed: git commit train.py, {EVALUATE}")
     if row := row_of(head, rows):
@@ -191,7 +342,13 @@ def log(min_gain):
     row = {key: block[key] for key in METRICS}
     row |= {"commit": head[:7], "status": verdict(block, bar, min_gain)}
     row |= {"description": describe(block)}
-    append_row(row)
+    was = f"{head} {row['status']} {row['val_auc'] or 'none'}"
+    try:
+        git("config", "--replace-all", f"branch.{branch}.logged", was, f"^{head}")
+        append_row(row)
+    except (Refused, OSError) as error:
+        again = "nothing was logged: mend it, then uv run prepare.py log"
+        raise Refused(f"{error}; {again}") from None
     return report(len(rows_of_run(commits, rows)), row, bar), row, bar
 
 
@@ -258,7 +415,18 @@ def state(halt_auc, plateau):
     which it asks for another kind of idea.
     """
     branch = run_branch()
+    try:
+        return where_it_stands(branch, halt_auc, plateau)
+    except Refused as refused:
+        return branch, f"halt: {refused}"
+
+
+def where_it_stands(branch, halt_auc, plateau):
+    """The same, Refused where git, the rows or the frozen files do not let it go on."""
+    check_locks(branch)
+    check_frozen_files()
     commits, rows = run_commits(branch), read_rows()
+    check_rows(branch, git("rev-parse", "HEAD"), rows)
     mine = rows_of_run(commits, rows)
     kept = [float(row["val_auc"]) for row in mine if row["status"] == "keep"]
     summary = f"{branch} · not started"
@@ -293,14 +461,51 @@ def halt_reason(branch, mine, best, halt_auc):
     """Why the loop may end by itself, or None."""
     if STOP.exists():
         return "there is a STOP file (rm STOP to go on)"
-    try:
-        check_frozen_files()
-    except Refused as refused:
-        return str(refused)
     if best >= halt_auc:
         cure = "look for leakage first, by uv run prepare.py leak"
         return f"val_auc {best:.4f} >= {halt_auc}: {cure}"
-    limit = git("config", "--type=int", "--default=0", f"branch.{branch}.limit")
-    if 0 < int(limit) < len(mine):
+    limit, until = limit_of(branch, "limit"), limit_of(branch, "until")
+    if 0 < limit < len(mine):
         return f"the limit of {limit} iterations is reached"
+    if 0 < until <= time.time():
+        return f"the limit of hours is reached ({clock(until)})"
     return None
+
+
+def limit_of(branch, name):
+    """The number that git config has for the branch, 0 if none."""
+    key = f"branch.{branch}.{name}"
+    return int(git("config", "--type=int", "--default=0", "--get", key))
+
+
+def clock(seconds):
+    """A time of day, of seconds since the epoch."""
+    return time.strftime("%a %H:%M", time.localtime(seconds))
+
+
+def set_limits(tag="", *limits):
+    """Set when the run of a tag ends: a number of iterations, hours as in 8h, or both.
+
+    Hours count from now, and the last ones are forgotten. The sentence on it; Refused
+    unless tag and limits are such.
+    """
+    branch, end = f"{PREFIX}{tag}", {}
+    if not tag:
+        return "no tag, so no limits"
+    for word in limits:
+        match = re.fullmatch(r"([0-9]{1,6})(h?)", word)
+        if not match:
+            raise Refused(f"{word!r} is no limit: 25 (iterations), 8h (hours) or both")
+        end["until" if match[2] else "limit"] = int(match[1])
+    if not re.fullmatch(TAG, tag) or ".." in tag or tag.endswith((".", ".lock")):
+        letters = "letters, digits, and inside also . _ -, as in nov23"
+        raise Refused(f"{tag!r} can't be the tag of a run: {letters}")
+    if "until" in end:
+        end["until"] = int(time.time()) + 3600 * end["until"]
+    for name in ("limit", "until"):
+        if name in end or (name == "until" and limit_of(branch, name)):
+            git("config", f"branch.{branch}.{name}", str(end.get(name, 0)))
+    limit, until = limit_of(branch, "limit"), limit_of(branch, "until")
+    words = [f"after {limit} iterations"] * bool(limit)
+    words += [f"at {clock(until)}"] * bool(until)
+    return f"{branch}: ends {' or '.join(words) or 'when it is stopped'}"

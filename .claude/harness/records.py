@@ -8,6 +8,7 @@ review scores again.
 import json
 import math
 import os
+import shutil
 import sys
 import zipfile
 from importlib.metadata import version
@@ -62,6 +63,12 @@ def read(commit):
             return None
         return record | {"versions": json.loads(str(record["versions"]))}
     return None
+
+
+def put_away(run_log, commit):
+    """Move the log of a commit's run to its record."""
+    folder().mkdir(exist_ok=True)
+    shutil.move(run_log, folder() / f"{commit}.log")
 
 
 def versions():

@@ -5,6 +5,7 @@ On Linux the kernel keeps the sandbox, for native code too: limits (setrlimit), 
 Landlock leaves open). Audit hooks (PEP 578) keep it for Python code everywhere.
 """
 
+import contextlib
 import ctypes
 import enum
 import errno
@@ -13,13 +14,15 @@ import resource
 import socket
 import struct
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
 from harness.syscalls import numbers
 
 # ------------------------------------------------------------ policy: files
-SYSTEM = "/usr /lib /lib64 /System /Library /etc/ld.so.cache /etc/localtime /etc/passwd"
+SYSTEM = "/usr /lib /lib64 /nix/store /gnu/store /System /Library /etc/ld.so.cache "
+SYSTEM += "/etc/localtime /etc/passwd"
 DEVICES = "/dev/null /dev/zero /dev/urandom"
 # Of the machine only what libraries ask and what never changes: the rest of /proc and
 # /sys tells of its load, so of other candidates.
@@ -158,12 +161,18 @@ def confine(folder, memory, file_bytes):
 
     memory: bytes by which the process may grow (Linux); file_bytes: of a file, at most.
     """
+    if sys.platform == "linux":
+        # Where memory runs out the kernel is to kill this one, not the judge.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
     limit_resources(memory, file_bytes)
     os.chdir(folder)
     os.environ.update(HOME=folder, TMPDIR=folder)
     tempfile.tempdir = None
     folder = os.path.realpath(folder)
-    own = [f"/proc/{os.getpid()}/{name}" for name in PROCESS.split()]
+    # By its number in /proc, which may be of another namespace of processes.
+    process = os.path.realpath("/proc/self")
+    own = [f"{process}/{name}" for name in PROCESS.split()]
     readable = [*readable_system(), *own, *DEVICES.split()]
     if landlock_version():
         landlock(readable, folder)
@@ -176,7 +185,10 @@ def confine(folder, memory, file_bytes):
 def readable_system():
     """The folders and files of Python and of the system that candidates may read."""
     paths = [sys.prefix, sys.base_prefix, *SYSTEM.split(), *MACHINE.split()]
-    return [os.path.realpath(path) for path in paths]
+    # Packages that are links, as uv's link-mode "symlink" makes them.
+    names = Path(sysconfig.get_path("purelib")).glob("*.dist-info/METADATA")
+    paths += [os.path.dirname(os.path.dirname(os.path.realpath(n))) for n in names]
+    return [*dict.fromkeys(os.path.realpath(path) for path in paths)]
 
 
 # --------------------------------------------------------------- limits

@@ -21,14 +21,18 @@ from harness.ratchet import (
     Refused,
     changed_files,
     check_frozen_files,
+    current_run,
     git,
     run_base,
 )
 
+# An exit, said at the start of a line: HALT: reason, **HALT** - reason.
+HALT = r"^\W*(?:HALT|Halt)\b\W+\w"
+
 
 def put_back():
     """Restore the frozen files that the call has changed; their names and the copy."""
-    base = run_base()
+    base = run_base(current_run())
     changed = changed_files(base, FROZEN)
     if not changed:
         return None
@@ -54,7 +58,8 @@ def after_call(call):
 def at_stop(call):
     """Why the turn may not end, or None if the run has an exit."""
     said = call.get("last_assistant_message") or ""
-    if re.search(r"^\W*HALT: \S", said, re.MULTILINE):
+    # Plan mode only the user can leave.
+    if re.search(HALT, said, re.MULTILINE) or call.get("permission_mode") == "plan":
         return None
     try:
         check_frozen_files()
@@ -69,7 +74,11 @@ def at_stop(call):
         return f"{refused}: do the Setup of program.md, or end with HALT: and a reason."
     if next_step.startswith("halt"):
         return None
-    return f"The loop never ends by itself. {summary}; next: {next_step}"
+    return (
+        "The user has started this loop by /autoresearch, and it never ends by itself. "
+        f"{summary}; next: {next_step}. If the user has asked something, answer; if it "
+        "was to stop, write HALT: the user asked."
+    )
 
 
 if __name__ == "__main__":

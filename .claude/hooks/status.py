@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
-from harness.ratchet import Refused
+from harness.ratchet import PREFIX, Refused
 from prepare import state
 
 if __name__ == "__main__":
@@ -18,7 +18,11 @@ if __name__ == "__main__":
     except Refused:
         # An ordinary chat, not on a run.
         sys.exit()
-    if call.get("hook_event_name") == "SessionStart":
+    if call.get("source") == "resume":
+        tag = summary.split()[0].removeprefix(PREFIX)
+        print("The rules of /autoresearch do not hold in a resumed session. To go on,")
+        print(f"ask the user to type /autoresearch {tag}, and make no call before.")
+    elif call.get("hook_event_name") == "SessionStart":
         print("If /autoresearch runs here, the loop goes on.", end=" ")
         print(f"{summary}; next: {next_step}")
     else:
