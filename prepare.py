@@ -326,20 +326,21 @@ def check():
     """Make sure of the data and the harness, a line each; True if all is ok."""
     fetch_data()
     probe = PROBE.format(data=str(DATA)).encode()
-    libraries = preflight.LIBRARIES.encode()
+    libraries, end = preflight.LIBRARIES.encode(), START + BUDGET_S
     with server_of(probe, len(JOBS)) as server, server_of(libraries, 1) as other:
         X, y = load_data()
         found = examine(server, X, y)
-        for look in (
-            lambda: preflight.libraries(other, X, y, split(y)[-1], START + BUDGET_S),
-            preflight.lock,
-            preflight.commit,
-            preflight.gate,
-        ):
+        looks = {
+            "libraries": lambda: preflight.libraries(other, X, y, split(y)[-1], end),
+            "lock": preflight.lock,
+            "commit": preflight.commit,
+            "gate": preflight.gate,
+        }
+        for name, look in looks.items():
             try:
-                found.append((True, look()))
+                found.append((True, f"{name}: {look()}"))
             except (Crash, Refused) as fault:
-                found.append((False, str(fault)))
+                found.append((False, f"{name}: {fault}"))
     for ok, line in found:
         print(f"ok   {line}" if ok else f"FAIL {line}")
     return all(ok for ok, _ in found)
@@ -356,8 +357,8 @@ def examine(server, X, y):
     try:
         scores, _ = score(server, X, y)
         chance = f"{scores['val_auc']} and {scores['test_auc']}"
-    except Crash as crash:
-        chance = str(crash)
+    except (Crash, Refused) as fault:
+        chance = str(fault)
     kept = f"kept by {keeper}; AUC by chance: {chance}"
     return [
         (True, f"data: {size}, {missing} missing values, SHA-256 as recorded"),

@@ -106,6 +106,10 @@ class Project:
         """One iteration as in program.md up to the log; returns the finished log."""
         (self.path / "train.py").write_text(train)
         self.git("commit", "-qm", message, "train.py")
+        return self.evaluate_and_log()
+
+    def evaluate_and_log(self):
+        """Score HEAD and log it; returns the finished log."""
         (self.path / "run.log").write_text(self.run("evaluate").stdout)
         return self.run("log")
 

@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, block_of, replace
+from conftest import IDENTITY, ROOT, block_of, replace
 
 import prepare
 from harness.ratchet import FIELDS, FROZEN
@@ -274,7 +274,7 @@ def test_full_disk_logs_nothing_and_says_so(project):
     full = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # noqa: E731
     done = project.run("log", preexec_fn=full)
     assert done.returncode == 3 and "nothing was logged" in done.stderr
-    assert (project.path / "results.tsv").read_bytes() == b""
+    assert not (project.path / "results.tsv").exists()
     assert "KEPT" in project.run("log").stdout
     assert len(rows(project)) == 2
 
@@ -353,7 +353,7 @@ def test_without_the_git_program_it_scores_and_refuses_to_log(project):
     block, _ = project.evaluate(env=environ)
     assert block["status"] == "ok" and block["commit"] == "none"
     done = project.run("log", env=environ)
-    assert done.returncode == 3 and done.stderr == "refused: git is not installed\n"
+    assert done.returncode == 3 and "git is not installed" in done.stderr
 
 
 def test_no_git_identity_is_needed(project):
@@ -584,7 +584,7 @@ def test_raw_file_worked_out_from_the_table_is_ucis():
 def test_missing_data_is_made_from_ucis_file_byte_for_byte(project, served):
     content, url = served
     content[0] = raw_file()
-    done = without_data(project, url).run(env=loopback_only())
+    done = without_data(project, url).run(env=loopback_only() | IDENTITY)
     assert done.returncode == 0, done.stderr
     made = (project.path / "data" / "heart.csv").read_bytes()
     assert made == (ROOT / "data" / "heart.csv").read_bytes()

@@ -1,9 +1,10 @@
 """What the harness promises an honest train.py, on the real data."""
 
+import os
 import re
 
 import pytest
-from conftest import block_of
+from conftest import IDENTITY, block_of
 
 BLOCK = [
     "commit",
@@ -73,7 +74,7 @@ def test_a_crash_has_a_reason_a_whole_block_and_no_number(project):
 
 
 def test_the_check_says_ok_line_by_line(project):
-    done = project.run()
+    done = project.run(env=os.environ | IDENTITY)
     assert done.returncode == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 9
     assert "AUC by chance: 0.5 and 0.5" in done.stdout
@@ -171,8 +172,9 @@ def test_feature_fn_sees_each_part_alone_and_the_missing_values(project):
     source = train(LOGISTIC).replace(
         "    return X", "    print(len(X), X.index[-1])\n    return X"
     )
-    block, done = project.evaluate(source)
-    assert scores(block) == BASELINE
+    (project.path / "train.py").write_text(source)
+    done = project.run("evaluate", "--prints")
+    assert scores(block_of(done.stdout)) == BASELINE
     sizes = re.findall(r"^ +test \| (\d+) (\d+)$", done.stderr, re.M)
     assert sizes == [("242", "241"), ("61", "60")]
     sizes = re.findall(r"^ +fold \d \| (\d+) ", done.stderr, re.M)

@@ -50,8 +50,8 @@ def libraries(server, X, y, pair, deadline):
 
     server: of the LIBRARIES; pair: (fit rows, held-out rows).
     """
-    ask_all(server, [("libraries", *pair)], X, y, deadline, lambda number, answer: None)
-    return "libraries: the six of pyproject.toml fit inside the sandbox"
+    ask_all(server, [("fit", *pair)], X, y, deadline, lambda number, answer: None)
+    return "the six of pyproject.toml fit inside the sandbox"
 
 
 def lock():
@@ -59,7 +59,7 @@ def lock():
     if changed_files("HEAD", ["uv.lock"]):
         restore = "export UV_FROZEN=1 && git restore uv.lock"
         raise Refused(f"uv.lock is not as committed: {restore}")
-    return "lock: uv.lock as committed"
+    return "uv.lock as committed"
 
 
 def commit():
@@ -78,14 +78,14 @@ def commit():
             place = tree / git("rev-parse", "--show-prefix")
             with (place / "train.py").open("a") as train:
                 train.write("# trial\n")
-            git("-C", str(place), *COMMIT.split())
+            git(*COMMIT.split(), folder=place)
         except Refused as refused:
             raise Refused(
                 f"no commit can be made: {refused}: {cure(refused)}"
             ) from None
         finally:
             git("worktree", "remove", "--force", str(tree))
-    return "commit: can be made, with your settings of git"
+    return "can be made, with your settings of git"
 
 
 def cure(refused):
@@ -112,4 +112,4 @@ def gate():
     if '"permissionDecision": "allow"' not in done.stdout:
         said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
         raise Refused(f"the gate of the client says: {said[0]}")
-    return "gate: answers, and grants what the loop needs"
+    return "answers, and grants what the loop needs"

@@ -50,15 +50,15 @@ class NotARun(Refused):
 
 
 # ---------------------------------------------------------------------- git
-def git(*args, input=None):
+def git(*args, input=None, folder=HERE):
     """What a git command prints, stripped; Refused with git's own last line.
 
-    input: bytes for its standard input.
+    input: bytes for its standard input; folder: where it runs.
     """
     kept = {f"GIT_{name}" for name in GIT_VARIABLES.split()}
     dropped = {name for name in os.environ if name.startswith("GIT_")} - kept
     environ = {name: os.environ[name] for name in os.environ if name not in dropped}
-    command = ["git", "-C", str(HERE), *PINNED.split(), *args]
+    command = ["git", "-C", str(folder), *PINNED.split(), *args]
     try:
         # A limit of file sizes is to be an error of git's, not its death.
         done = subprocess.run(
@@ -114,7 +114,7 @@ def run_base(branch):
     if first and first != base:
         where = f"{base:.7} by git's config, {first:.7} by its reflog"
         raise Refused(f"{branch} began at {where}: {begin} {first}")
-    if git("merge-base", base, head) != base:
+    if git("rev-list", "--max-count=1", base, f"^{head}"):
         where = f"{branch} began at {base:.7}, but has left it"
         raise Refused(f"{where}: a new run: git checkout -b {branch}-2")
     return base
