@@ -25,9 +25,10 @@ def run(started, tmp_path):
     return started.copy(tmp_path / "project")
 
 
-def hook(project, script, event, tool="Bash", said=None, **given):
+def hook(project, script, event, tool="Bash", said=None, more=None, **given):
     """What a hook answers to one call, as an object; {} if it says nothing."""
     call = {"hook_event_name": event, "tool_name": tool, "tool_input": given}
+    call |= more or {}
     command = [sys.executable, "-I", f".claude/hooks/{script}.py"]
     done = subprocess.run(
         command,
@@ -66,6 +67,98 @@ def allowed(project, command):
 )
 def test_the_gate_grants_what_the_loop_needs(project, command):
     assert allowed(project, command)
+
+
+# What a model writes without being told, and what gives nothing away.
+HARMLESS = r"""
+git branch
+git branch -a
+git branch --list
+git log --oneline -5
+git diff --stat
+git show --stat HEAD
+git rev-parse --abbrev-ref HEAD
+git config --get branch.autoresearch/trial.limit
+cat train.py
+cat ./train.py program.md
+head -50 train.py
+head -n 50 prepare.py
+tail -n 5 data/README.md
+sed -n '1,40p' train.py
+sed -n 1,40p prepare.py
+wc -l train.py
+ls
+ls -la
+ls data
+pwd
+date
+grep "^status:" run.log
+grep '^val_auc:\|^wall_time_s:\|^status:' run.log
+grep -E "^val_auc:|^status:" run.log
+grep -v "^test_" run.log
+grep -v "^test_" run.log | tail -n 40
+grep -v '^test_' run.log | head -20 | tail -5
+cut -f2,5,6 results.tsv | tail -20
+uv run prepare.py describe
+uv run prepare.py tried | tail -n 30
+uv run prepare.py state 2>&1
+uv run prepare.py log 2>&1
+uv run prepare.py evaluate >run.log 2>&1
+uv run prepare.py evaluate > run.log 2>&1
+uv run prepare.py evaluate &> run.log
+timeout 200 uv run prepare.py evaluate >| run.log 2>&1
+git commit -q -m "x" train.py
+git commit -qm "x" -m "because of y" train.py
+git commit -qm "x" ./train.py
+git commit --no-verify -qm "x\n\nwhy: y\nSigned-off-by: me" train.py
+git status --short &&\n git diff train.py
+git status --short ; pwd
+git status --short || true
+# where are we\ngit status
+"""
+
+
+def test_the_gate_grants_what_protects_nothing(started):
+    for line in HARMLESS.strip().splitlines():
+        assert allowed(started, line.replace("\\n", "\n")), line
+
+
+@pytest.mark.parametrize(
+    ("command", "instead"),
+    [
+        ("uv run prepare.py evaluate", ">| run.log 2>&1"),
+        ("uv run train.py", ">| run.log 2>&1"),
+        ("cat run.log", 'grep -v "^test_" run.log'),
+        ("cat results.tsv", "cut -f2,5,6 results.tsv"),
+        ('git commit -am "x"', '" train.py'),
+        ("git reset --hard HEAD~2", "uv run prepare.py state"),
+        ("git config branch.autoresearch/trial.limit 9", "/autoresearch <tag>"),
+        ("git checkout -b 'autoresearch/a b'", "letters, digits"),
+        ("git log -p", "git show HEAD~1:train.py"),
+        ("python3 -c 'print(1)'", "train.py"),
+        ("grep -r ca .", "the Read tool"),
+    ],
+)
+def test_a_refusal_says_what_to_write_instead(started, command, instead):
+    decision, reason = gate(started, command=command)
+    assert decision == "deny" and instead in reason
+
+
+def test_the_same_refused_call_again_and_again_ends_the_turn(run):
+    for _ in range(4):
+        assert not allowed(run, "make coffee")
+    assert hook(run, "gate", "PreToolUse", command="make tea")["hookSpecificOutput"]
+    for _ in range(4):
+        assert not allowed(run, "make coffee")
+    answer = hook(run, "gate", "PreToolUse", command="make coffee")
+    assert answer["continue"] is False and "HALT" in answer["stopReason"]
+
+
+def test_plan_mode_is_told_and_does_not_trap(run):
+    mode = {"permission_mode": "plan"}
+    decision, reason = gate(run, command="git status", more=mode)
+    assert decision == "deny" and "Shift+Tab" in reason
+    assert hook(run, "keep", "Stop", said="I can't.", more=mode) == {}
 
 
 def test_the_gate_refuses_what_the_loop_does_not_need(run):
@@ -213,7 +306,10 @@ def test_outside_a_run_nothing_is_put_back(project):
 
 def test_the_turn_ends_only_by_an_exit(run):
     assert "next: propose" in hook(run, "keep", "Stop", said="All done.")["reason"]
-    assert hook(run, "keep", "Stop", said="So:\nHALT: no disk left") == {}
+    for exit in ["HALT: no disk left", "**HALT:** x", "HALT — x", "- `HALT:` x"]:
+        assert hook(run, "keep", "Stop", said=f"So:\n{exit}") == {}
+    for word in ["HALT_AUC is 0.99", "We halt: never", "HALT:"]:
+        assert hook(run, "keep", "Stop", said=word) != {}
     (run.path / "STOP").touch()
     assert hook(run, "keep", "Stop", said="All done.") == {}
 
@@ -236,6 +332,10 @@ def test_the_status_line_says_where_the_run_stands_and_what_it_cost(run):
     for call, words in [
         ({"cost": {"total_cost_usd": 1.2}}, "· best 0.8960 · $1.20"),
         ({"hook_event_name": "SessionStart"}, "next: propose"),
+        (
+            {"hook_event_name": "SessionStart", "source": "resume"},
+            "ask the user to type /autoresearch trial",
+        ),
     ]:
         command = [sys.executable, "-I", ".claude/hooks/status.py"]
         said = subprocess.run(
@@ -245,5 +345,4 @@ def test_the_status_line_says_where_the_run_stands_and_what_it_cost(run):
             capture_output=True,
             text=True,
         ).stdout
-        assert "autoresearch/trial · iter 0 · 0 kept" in said
         assert words in said
