@@ -61,6 +61,11 @@ class Night:
         self.project, self.client = Project(path / "project"), client
         self.path, self.home = self.project.path, path / "home"
         self.home.mkdir()
+        # A user's own setting of uv that would have the lock written anew.
+        (self.home / ".config" / "uv").mkdir(parents=True)
+        (self.home / ".config" / "uv" / "uv.toml").write_text(
+            'exclude-newer = "7 days"\n'
+        )
         (self.path / ".venv").symlink_to(sys.prefix)
         self.train = (self.path / "train.py").read_text()
 
@@ -398,6 +403,35 @@ def test_an_overloaded_model_is_waited_for(one_night):
     overloaded = [{"http": 529}] * 5
     model = one_night.sleep(play([*overloaded, *setup(one_night)[:2], "HALT: enough"]))
     assert len(model.requests) == 8
+
+
+def test_the_same_refused_call_again_and_again_ends_the_night(one_night):
+    steps = [*setup(one_night), *[bash("make coffee")] * 5, "never asked for"]
+    assert turns_of(one_night, steps) == len(steps) - 1
+
+
+def test_a_tag_with_odd_characters_is_refused_and_those_permitted_are_named(one_night):
+    steps = ["HALT: no such tag"]
+    model = one_night.sleep(play(steps), words="/autoresearch my/run 25")
+    assert "letters, digits" in model.received()
+
+
+def test_a_resumed_session_is_told_that_its_rules_are_gone(one_night):
+    one_night.sleep(play([*setup(one_night), "HALT: enough"]))
+    with Model(play(["Please type /autoresearch trial."])) as model:
+        client = [one_night.client, "--continue", "-p", "go on"]
+        environ = one_night.environ(model)
+        subprocess.run(client, cwd=one_night.path, env=environ, timeout=120)
+    assert "type /autoresearch trial" in model.received()
+
+
+def test_a_client_started_in_a_subfolder_says_where_to_start_it(one_night):
+    with Model(play([bash("git status"), "So be it.", "never asked for"])) as model:
+        client = [one_night.client, "-p", "/autoresearch trial"]
+        environ = one_night.environ(model)
+        subprocess.run(client, cwd=one_night.path / "data", env=environ, timeout=120)
+    assert len(model.requests) == 2
+    assert "in the folder of prepare.py" in model.received()
 
 
 def test_a_broken_interpreter_refuses_every_call(one_night):
