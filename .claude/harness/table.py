@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass, replace
 from keyword import iskeyword
 from pathlib import Path
+from tokenize import TokenError
 
 from harness.judge import one_line
 from harness.ratchet import Refused
@@ -38,9 +39,10 @@ COMMAS = {
 # So many rows tell a column of numbers from one of text, and a twin from another.
 GLANCE = 1000
 # What pandas says of READ or the file; and what DataFrame.eval says of POSITIVE.
-READ_ERRORS = (ValueError, TypeError, LookupError, AttributeError, Warning)
-EVAL_ERRORS = (SyntaxError, NameError, TypeError, ValueError, LookupError)
-EVAL_ERRORS += (AttributeError, NotImplementedError)
+READ_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OSError, ImportError)
+READ_ERRORS += (Warning,)
+EVAL_ERRORS = (SyntaxError, NameError, TypeError, ValueError, LookupError, TokenError)
+EVAL_ERRORS += (AttributeError, ArithmeticError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,14 @@ def load(table):
 
     Missing values are NaN in X, and there are none in the target.
     """
+    import pandas as pd
+
     frame = parse(table)
     refuse(table, ABOUT_THE_FRAME, frame)
     target = frame.pop(table.target)
     refuse(table, [gaps], target)
+    # Of plain types, whatever READ made of it.
+    target = pd.Series(target.tolist(), name=target.name)
     taken = rows_taken(table, target)
     refuse(table, ABOUT_THE_CLASSES, frame, target, taken)
     return frame, target, taken.to_numpy(dtype=int)
@@ -130,10 +136,10 @@ def parse(table):
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             frame = pd.read_csv(file, **arguments(table))
+            frame.columns = frame.columns.map(str)
+            return frame.reset_index(drop=True)
         except READ_ERRORS as error:
             refuse(table, [unreadable], error)
-    frame.columns = frame.columns.map(str)
-    return frame.reset_index(drop=True)
 
 
 def opened(table):
@@ -175,6 +181,8 @@ def unreadable(table, error):
     if isinstance(error, pd.errors.ParserError | pd.errors.ParserWarning):
         return other_separator(table) or unequal_rows(table, error)
     said = f"{type(error).__name__}: {one_line(str(error))}"
+    if "'python' engine" in said:
+        said = f"of pandas' engines: {table.reading('engine', literal('python'))}"
     return f"can't be read with READ = {table.read}: {said}"
 
 
@@ -217,8 +225,12 @@ def unequal_rows(table, error):
             "has rows with more fields than its header: name all columns there, or, if "
             f"the first is row names without a name, {names}"
         )
-    uneven, cure = one_line(str(error)), table.reading("on_bad_lines", '"skip"')
-    return f"is uneven ({uneven}): mend that line, or, to leave it out, {cure}"
+    said = f"is uneven ({one_line(str(error))}): mend that line"
+    # Of a quote that is not closed pandas says another thing, which no skipping mends.
+    if "saw" in str(error):
+        cure = table.reading("on_bad_lines", literal("skip"))
+        said += f", or, to leave it out, {cure}"
+    return said
 
 
 # ------------------------------------------------- rules about the whole frame
@@ -381,13 +393,14 @@ def rows_taken(table, target):
 def ask(table, target, why):
     """To write another POSITIVE, if there is a reason why."""
     if why:
-        cure = f"put POSITIVE = {literal(suggestions(table, target)[0])}, or the like"
+        expression, _ = suggestion(table, target)
+        cure = f"put POSITIVE = {literal(expression)}, or the like"
         start = f"needs a POSITIVE: {literal(table.positive)} {why}"
         return f"{start}; {cure}; values of the target: {counted(target)}"
 
 
-def suggestions(table, target):
-    """Expressions for POSITIVE, those first that leave both classes enough rows."""
+def suggestion(table, target):
+    """A POSITIVE, and whether it leaves both classes enough rows."""
     name, found = target.name, {}
     if not name.isidentifier() or iskeyword(name):
         name = f"`{name}`"
@@ -396,18 +409,19 @@ def suggestions(table, target):
         found[f"{name} > {middle}"] = int((target > float(middle)).sum())
         found[f"{name} >= {middle}"] = int((target >= float(middle)).sum())
     else:
-        counts = target.value_counts().sort_index(ascending=False)
-        for alike in spelled_alike(counts.index):
+        counts = target.value_counts().sort_index(ascending=False).to_dict()
+        for alike in spelled_alike(counts):
             test = f"== {alike[0]!r}" if len(alike) == 1 else f"in {alike!r}"
-            found[f"{name} {test}"] = int(counts[alike].sum())
+            found[f"{name} {test}"] = sum(counts[value] for value in alike)
     enough = range(table.least, len(target) - table.least + 1)
-    return sorted(found, key=lambda test: found[test] not in enough)
+    best = min(found, key=lambda expression: found[expression] not in enough)
+    return best, found[best] in enough
 
 
 def spelled_alike(values):
     """The values in lists, those together that differ in spaces around them alone."""
     groups = {}
-    for value in values.tolist():
+    for value in values:
         key = value.strip() if isinstance(value, str) else value
         groups.setdefault(key, []).append(value)
     return list(groups.values())
@@ -445,15 +459,17 @@ def too_few(table, X, target, taken):
         return None
     takes = f"takes {taken.sum()} of {len(taken)} rows"
     why = f"{takes}, and each class needs {table.least}, 2 x N_SPLITS"
-    if n >= 4:
-        why += f" (or put N_SPLITS = {n // 2})"
-    return ask(table, target, why)
+    if suggestion(table, target)[1]:
+        return ask(table, target, why)
+    # With fewer the test part might have none.
+    cure = f"put N_SPLITS = {n // 2}" if n >= 5 else "more rows are needed"
+    return f"is small: POSITIVE = {literal(table.positive)} {why}: {cure}"
 
 
 def spelled_twice(table, X, target, taken):
     """A value taken, and not with a space beside it."""
     positive = set(target[taken].unique())
-    for alike in spelled_alike(target.drop_duplicates()):
+    for alike in spelled_alike(target.unique().tolist()):
         if len({value in positive for value in alike}) == 2:
             return ask(table, target, f"does not take all of {alike}")
 
