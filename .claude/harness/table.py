@@ -135,7 +135,13 @@ def parse(table):
         # A header that does not fit its rows is but a warning.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            frame = pd.read_csv(file, **arguments(table))
+            options = arguments(table)
+            if "usecols" in options:
+                # With it pandas does not look whether the header fits the rows.
+                whole = {key: options[key] for key in options if key != "usecols"}
+                pd.read_csv(file, **whole | {"nrows": GLANCE})
+                file.seek(0)
+            frame = pd.read_csv(file, **options)
             frame.columns = frame.columns.map(str)
             return frame.reset_index(drop=True)
         except READ_ERRORS as error:
