@@ -21,7 +21,7 @@ from harness.table import RAW_SHA256, Table, counted, load
 
 CONSTANTS = {"DATA_SHA256": "sha256", "POSITIVE": "positive", "READ": "read"}
 # Where a cure begins; its value ends where Python has one.
-CURE = re.compile(r"(?:put|add) (DATA_SHA256|POSITIVE|READ|N_SPLITS) (\|?=) ")
+CURE = re.compile(r"(?:put|add the line) (DATA_SHA256|POSITIVE|READ|N_SPLITS) (\|?=) ")
 
 
 def rows(y="01", n=40, header="a,b,y", row="{i},{j}.5,{y}"):
@@ -104,8 +104,12 @@ ILLS = {
         rows(header="a,sick,y", row="{i},x{y},{y}"),
         ['twin of its target among the features, "sick"'],
     ),
+    "a twin of three classes": (
+        rows("012", header="a,sick,y", row="{i},x{y},{y}"),
+        ['twin of its target among the features, "sick"'],
+    ),
     "a date for one class only": (
-        rows(header="a,died,y", row="{i},{y},{y}").replace(",0,0", ",,0"),
+        re.sub(",\\d+d,0", ",,0", rows(header="a,died,y", row="{i},{j}d,{y}")),
         ['twin of its target among the features, "died"'],
     ),
 }
@@ -120,6 +124,7 @@ def test_an_ill_is_said_with_the_cure_that_cures(tmp_path, content, said):
         table = follow(table, told)
     X, _, y = load(table)
     assert X.shape[1] in (1, 2) and len(X) == len(y) >= 39 and 5 < y.sum() < 25
+    assert X.index.equals(pd.RangeIndex(len(X)))
     # Numbers are numbers again.
     assert "y" not in X and not {"object", "str"} & {str(d) for d in X.dtypes}
 
@@ -164,6 +169,13 @@ def test_a_header_short_of_a_name_is_seen_with_usecols_too(tmp_path):
     read = {"usecols": lambda name: name != "b"}
     told = refusal(table_of(tmp_path, rows(row="{i},{j},{y},3"), read=read))
     assert "more fields than its header" in told
+
+
+def test_columns_without_a_header_have_their_numbers_as_names(tmp_path):
+    content = rows().partition("\n")[2]
+    settings = {"target": "2", "positive": "`2` == 1", "read": {"header": None}}
+    X, _, y = load(table_of(tmp_path, content, **settings))
+    assert list(X) == ["0", "1"] and y.sum() == 20
 
 
 HONEST = {
@@ -251,7 +263,8 @@ def test_a_name_that_no_expression_can_say_is_refused(tmp_path, name):
 )
 def test_a_positive_that_does_not_work_is_told_another(tmp_path, positive):
     table = table_of(tmp_path, rows(), positive=positive)
-    assert follow(table, refusal(table)).positive == "y == 1"
+    told = refusal(table)
+    assert follow(table, told).positive == "y == 1" and "takes" not in told
 
 
 def test_a_positive_that_takes_no_row_shows_the_values(tmp_path):

@@ -98,7 +98,5 @@ def scores_of(column, y, fit, held):
         middle = column.iloc[fit].median()
         return column.iloc[held].fillna(0 if pd.isna(middle) else middle)
     texts, overall = column.astype(str), y[fit].mean()
-    found = pd.Series(y[fit]).groupby(texts.iloc[fit].to_numpy()).agg(["sum", "count"])
-    # The rate of a rare value is drawn towards that of all.
-    rates = (found["sum"] + overall) / (found["count"] + 1)
+    rates = pd.Series(y[fit]).groupby(texts.iloc[fit].to_numpy()).mean()
     return texts.iloc[held].map(rates).fillna(overall)

@@ -59,8 +59,8 @@ class Table:
 
     def reading(self, key, source):
         """The line of prepare.py that gives READ this argument too."""
-        verb, equals = ("add", "|=") if self.read else ("put", "=")
-        return f'{verb} READ {equals} {{"{key}": {source}}}'
+        start = "add the line READ |=" if self.read else "put READ ="
+        return f'{start} {{"{key}": {source}}}'
 
     def missing(self, values):
         """The line that makes these missing values; None if READ is too special."""
