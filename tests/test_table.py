@@ -5,7 +5,9 @@ import hashlib
 import http.server
 import os
 import re
+import runpy
 import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -210,6 +212,7 @@ def test_an_honest_table_is_taken_as_it_is(tmp_path, content):
         (["False", "True"], "y == True"),
         (["<=50K", ">50K"], "y == '>50K'"),
         (["it's", "`a` @b"], 'y == "it\'s"'),
+        (["a", "b  c\u00a0"], "y == 'b  c\\xa0'"),
         (["No", "Yes", " Yes"], "y in ['Yes', ' Yes']"),
         (["ctrl", "mild", "severe"], "y == 'severe'"),
         ("012", "y == 2"),
@@ -229,7 +232,7 @@ def test_a_positive_for_another_target_is_asked_for(tmp_path, values, positive):
 
 
 @pytest.mark.parametrize(
-    "name", ["my y", "class", "a [mm]", "größe", "it's", 'say "q"', "1st", "True", "#"]
+    "name", ["my y", "class", "a [mm]", "größe", "it's", 'say "q"', "1st", "a\u00a0b"]
 )
 def test_any_name_can_be_the_targets(tmp_path, name):
     quoted = '"' + name.replace('"', '""') + '"'
@@ -392,6 +395,16 @@ def test_readmes_six_steps_lead_from_a_table_to_a_run(own_project):
     run.git("checkout", "-qb", "autoresearch/own-1")
     (run.path / "run.log").write_text(run.run("evaluate").stdout)
     assert "KEPT" in run.run("log").stdout
+
+
+def test_columns_without_a_value_to_learn_from_do_no_harm():
+    build = runpy.run_path(str(ROOT / "train.py"))["build_pipeline"]
+    y = np.array([0, 1] * 20)
+    X = pd.DataFrame({"number": np.nan, "text": [None] * 40}, dtype=object)
+    held = X.astype({"number": float}).assign(text="new")
+    with warnings.catch_warnings(action="error"):
+        model = build().fit(X.astype({"number": float}), y)
+        assert model.predict_proba(held)[:, 1] == pytest.approx(0.5)
 
 
 LAST_STEP = "LogisticRegression(max_iter=1000)"

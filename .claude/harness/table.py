@@ -72,7 +72,8 @@ class Table:
 
 def literal(value):
     """A text, or a list of texts, as Python has it, in double quotes."""
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
 
 
 # ------------------------------------------------------------------- heart.csv
@@ -124,7 +125,7 @@ def refuse(table, rules, *args):
     """Refused with what the first of the rules says, if any says something."""
     for rule in rules:
         if reason := rule(table, *args):
-            raise Refused(one_line(f"{table.path.name} {reason}", 1000))
+            raise Refused(f"{table.path.name} {reason}")
 
 
 def parse(table):
@@ -386,7 +387,8 @@ def rows_taken(table, target):
         # Of the target alone: another column would be a feature that knows the class.
         taken = target.to_frame().eval(table.positive)
     except EVAL_ERRORS as error:
-        why = f"does not work on the target {literal(target.name)} ({error})"
+        said = one_line(str(error))
+        why = f"does not work on the target {literal(target.name)} ({said})"
     else:
         if not isinstance(taken, pd.Series) or taken.dtype != bool:
             why = "is not true or false in each row"
