@@ -397,14 +397,37 @@ def test_readmes_six_steps_lead_from_a_table_to_a_run(own_project):
     assert "KEPT" in run.run("log").stdout
 
 
+def baseline():
+    """The baseline's estimator, in this process."""
+    return runpy.run_path(str(ROOT / "train.py"))["build_pipeline"]()
+
+
 def test_columns_without_a_value_to_learn_from_do_no_harm():
-    build = runpy.run_path(str(ROOT / "train.py"))["build_pipeline"]
-    y = np.array([0, 1] * 20)
-    X = pd.DataFrame({"number": np.nan, "text": [None] * 40}, dtype=object)
-    held = X.astype({"number": float}).assign(text="new")
+    X = pd.DataFrame(
+        {"number": [np.nan] * 40, "text": pd.Series([None] * 40, dtype=str)}
+    )
     with warnings.catch_warnings(action="error"):
-        model = build().fit(X.astype({"number": float}), y)
-        assert model.predict_proba(held)[:, 1] == pytest.approx(0.5)
+        model = baseline().fit(X, np.array([0, 1] * 20))
+        scores = model.predict_proba(X.assign(number=1.0, text="new"))[:, 1]
+    assert scores == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [False, True],
+        [False, True, None],
+        pd.to_datetime(["2020-01-01", "2021-01-01"]),
+        pd.Categorical(["a", "b"]),
+        ["a", "b", None],
+        pd.array([1, 2, None], dtype="Int64"),
+    ],
+    ids=lambda values: str(pd.Series(values).dtype),
+)
+def test_a_column_of_any_type_is_learned_from_alone(values):
+    X = pd.DataFrame({"x": pd.Series(values).repeat(20).reset_index(drop=True)})
+    y = (X["x"] == values[1]).fillna(False).to_numpy(dtype=int)
+    assert baseline().fit(X, y).predict(X).tolist() == y.tolist()
 
 
 LAST_STEP = "LogisticRegression(max_iter=1000)"
