@@ -136,6 +136,7 @@ HOPELESS = {
     "a header alone": (b"a,b,y\n", "has no rows"),
     "the target alone": (rows(header="y", row="{y}"), "no column but its target"),
     "another name": (rows(header="a,b,Y"), 'TARGET = "y": put one of "a", "b", "Y"'),
+    "a space after the name": (rows(header="a,b,y "), 'put one of "a", "b", "y "'),
     "commas and points": (rows(row='{i},"{j},5",{y}') + "1.5,2,1\n", "write points"),
     "a spreadsheet": (b"PK\x03\x04\x00\xff\xfe" * 9, "is no text (a spreadsheet"),
     "an open quote": (rows() + '1,"2,1\n', "EOF inside string"),

@@ -253,7 +253,8 @@ def no_target(table, frame):
         return None
     if len(names) == 1 and (other := other_separator(table)):
         return other
-    if table.target in [name.strip() for name in names]:
+    spaced = table.target in [name.lstrip() for name in names]
+    if spaced and "skipinitialspace" not in table.read:
         return f"has spaces around names: {table.reading('skipinitialspace', True)}"
     known = one_line(", ".join(map(literal, names)), 400)
     return f"has no column TARGET = {literal(table.target)}: put one of {known}"
@@ -352,11 +353,12 @@ def infinities(table, frame):
     """Infinite features, which few models take."""
     import numpy as np
 
-    cure = table.missing(["inf", "-inf"])
+    missing = table.missing(["inf", "-inf"])
+    cure = f"to take that as missing, {missing}" if missing else "mend the file"
     for name in frame.drop(columns=table.target).select_dtypes("float"):
         if n := int(np.isinf(frame[name]).sum()):
             start = f"has an infinite {literal(name)} in {n} of {len(frame)} rows"
-            return f"{start}: to take that as missing, {cure}"
+            return f"{start}: {cure}"
 
 
 # ------------------------------------------------------ target and classes
