@@ -1,6 +1,7 @@
 """The frozen harness: data, split, cross-validation, budget, scoring.
 
     uv run prepare.py            make sure of the data and check the harness
+    uv run prepare.py describe   what the train part looks like, column by column
     uv run prepare.py evaluate   score train.py
     uv run prepare.py log        append HEAD's row to results.tsv: kept or discarded
     uv run prepare.py state      where the run stands and what comes next
@@ -37,7 +38,6 @@ import argparse
 import ast
 import contextlib
 import gc
-import hashlib
 import re
 import runpy
 import signal
@@ -50,7 +50,7 @@ START = time.monotonic()
 HERE = Path(__file__).resolve().parent
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
-from harness import preflight, ratchet, records
+from harness import preflight, ratchet, records, table
 from harness.judge import (
     TEST,
     Crash,
@@ -65,11 +65,15 @@ from harness.ratchet import Refused
 from harness.sandbox import landlock_version, readable_system
 
 # ------------------------------------------------- what you may set for a run
-# The table: a CSV file, its SHA-256, and the column that is the target. A row is of the
-# positive class if its target is above 0.
+# The table: a CSV file, and its SHA-256, which `uv run prepare.py` tells.
 DATA = HERE / "data" / "heart.csv"
 DATA_SHA256 = "c62392cce6a715ef063ff42c1557df0675df2d8612e272abed377932e8e475c7"
+# More arguments of pandas.read_csv, such as {"sep": ";", "na_values": ["?"]}.
+READ = {}
+# The column that is the target, and which rows are positive: a pandas expression of the
+# target, such as "num > 0" or "income == '>50K'". All other columns are features.
 TARGET = "num"
+POSITIVE = "num > 0"
 # The share of the rows that is the test part, which only the audit sees; the folds of
 # the cross-validation on the rest, the train part.
 TEST_SIZE = 0.20
@@ -92,14 +96,7 @@ DISK_BYTES = 2**28  # bytes of temporary files
 SOURCE_BYTES = 100_000  # bytes
 
 # ---------------------------------------------------------------- constants
-CURE = "git restore data/heart.csv; or, of your own data, see README.md, Your own data"
-RAW_URL = (
-    "https://archive.ics.uci.edu/ml/machine-learning-databases/"
-    "heart-disease/processed.cleveland.data"
-)
-RAW_SHA256 = "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8"
-COLUMNS = "age sex cp trestbps chol fbs restecg thalach exang oldpeak slope ca thal num"
-
+TABLE = table.Table(HERE / DATA, DATA_SHA256, READ, TARGET, POSITIVE, 2 * N_SPLITS)
 TRAIN = HERE / "train.py"
 N_FOLDS = N_REPEATS * N_SPLITS
 JOBS = [f"fold {k + 1}" for k in range(N_FOLDS)] + [TEST]
@@ -116,56 +113,10 @@ def feature_fn(X):
 
 
 # --------------------------------------------------------------------- data
-def fetch_data():
-    """Make DATA from the UCI archive's file if it is gone; Refused if that fails."""
-    if DATA.exists() or DATA.name != "heart.csv":
-        return
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(RAW_URL, timeout=30) as reply:
-            raw = reply.read()
-    except OSError as error:
-        raise Refused(f"no {DATA}, no download ({error}): {CURE}") from None
-    if hashlib.sha256(raw).hexdigest() != RAW_SHA256:
-        raise Refused(f"{RAW_URL} is not the file it was: {CURE}")
-    part = DATA.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(convert(raw))
-    part.replace(DATA)
-
-
-def convert(raw):
-    """The CSV of UCI's processed.cleveland.data, both bytes; `?` becomes empty."""
-    rows = [line.split(",") for line in raw.decode().split()]
-    cells = [["" if c == "?" else f"{float(c):g}" for c in row] for row in rows]
-    return "".join(",".join(r) + "\n" for r in [COLUMNS.split(), *cells]).encode()
-
-
 def load_data():
     """X, a frame of all rows, missing values NaN, and y, 0/1 (n_rows,)."""
-    import pandas as pd
-
-    if not DATA.is_file():
-        raise Refused(f"{DATA} is missing: {CURE}")
-    with DATA.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != DATA_SHA256:
-            raise Refused(f"{DATA} is damaged (SHA-256 {found:.8}…): {CURE}")
-        file.seek(0)
-        try:
-            frame = pd.read_csv(file, low_memory=False)
-        # Pandas' parser's, and that of a wrong encoding.
-        except ValueError as error:
-            reason = one_line(str(error))
-            raise Refused(f"{DATA.name} is no CSV in UTF-8: {reason}") from None
-    columns = one_line(" ".join(map(str, frame.columns)))
-    target = frame.pop(TARGET) if TARGET in frame else pd.Series(dtype=str)
-    if not pd.api.types.is_numeric_dtype(target) or target.isna().any():
-        wanted = f"no numeric column {TARGET!r} without gaps"
-        raise Refused(f"{DATA.name} has {wanted}, but: {columns}")
-    if min((target > 0).sum(), (target <= 0).sum()) < 2 * N_SPLITS:
-        raise Refused(f"{DATA.name}: too few rows with {TARGET} > 0, or without")
-    return frame, (target > 0).to_numpy(dtype=int)
+    X, _, y = table.load(TABLE)
+    return X, y
 
 
 def split(y):
@@ -301,13 +252,13 @@ def read_train():
 
 
 def check_place():
-    """Refused if the project lies where candidates may read."""
+    """Refused if project or table lies where candidates may read."""
     try:
-        places = HERE, Path(tempfile.gettempdir()).resolve()
+        temporary = Path(tempfile.gettempdir()).resolve()
     except FileNotFoundError:
         cure = "export TMPDIR=<a folder that you may write>"
         raise Refused(f"no folder for temporary files: {cure}") from None
-    for place in places:
+    for place in (HERE, TABLE.path.resolve(), temporary):
         for root in readable_system():
             if place.is_relative_to(root):
                 raise Refused(f"candidates may read {root}: move {place} out of it")
@@ -324,12 +275,13 @@ def hypothesis(source):
 
 def check():
     """Make sure of the data and the harness, a line each; True if all is ok."""
-    fetch_data()
-    probe = PROBE.format(data=str(DATA)).encode()
+    check_place()
+    table.fetch(TABLE.path)
+    probe = PROBE.format(data=str(TABLE.path)).encode()
     libraries, end = preflight.LIBRARIES.encode(), START + BUDGET_S
     with server_of(probe, len(JOBS)) as server, server_of(libraries, 1) as other:
-        X, y = load_data()
-        found = examine(server, X, y)
+        X, target, y = table.load(TABLE)
+        found = examine(server, X, target, y)
         looks = {
             "libraries": lambda: preflight.libraries(other, X, y, split(y)[-1], end),
             "lock": preflight.lock,
@@ -346,7 +298,7 @@ def check():
     return all(ok for ok, _ in found)
 
 
-def examine(server, X, y):
+def examine(server, X, target, y):
     """Pairs (is it ok, a line about it): data, split, budget and sandbox, by PROBE."""
     *folds, (train, test) = split(y)
     held = sorted(row for fold in folds[:N_SPLITS] for row in fold[1])
@@ -354,6 +306,7 @@ def examine(server, X, y):
     size, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
     parts = f"{len(train)} train rows in {N_FOLDS} folds, {len(test)} test rows"
     processes = min(n_cores(), len(JOBS))
+    values = table.counted(target, y == 1)
     try:
         scores, _ = score(server, X, y)
         chance = f"{scores['val_auc']} and {scores['test_auc']}"
@@ -362,11 +315,20 @@ def examine(server, X, y):
     kept = f"kept by {keeper}; AUC by chance: {chance}"
     return [
         (True, f"data: {size}, {missing} missing values, SHA-256 as recorded"),
-        (True, f"classes: {y.sum()} of {len(y)} positive"),
+        (True, f"classes: {y.sum()} of {len(y)} positive, marked *: {values}"),
         (held == sorted(train), f"split: {parts}"),
         (BUDGET_S > 0, f"budget: {BUDGET_S} s, {processes} processes side by side"),
         (chance == "0.5 and 0.5", f"sandbox: {kept}"),
     ]
+
+
+def describe():
+    """Print what the train part looks like."""
+    from harness import describe
+
+    X, y = load_data()
+    print(describe.describe(X, y, split(y)[:N_SPLITS]))
+    return True
 
 
 def log():
@@ -423,7 +385,7 @@ def review(branch, as_json):
             folds, (train, test) = split(y)[:N_SPLITS], split(y)[-1]
             morning.measure(run, found, servers, X, y, train, test)
             morning.look_for_leak(found, servers, X, y, folds, BUDGET_S)
-    task = {"task": DATA.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
+    task = {"task": TABLE.path.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
     return morning.report(run, found, task, as_json)
 
 
@@ -453,9 +415,9 @@ def main():
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     commands = {"check": check, "log": log, "state": show_state, "leak": find_leak}
+    commands |= {"describe": describe, "tried": tried}
     commands["evaluate"] = lambda: evaluate(args.prints)
     commands["limit"] = lambda: limit(args.words)
-    commands["tried"] = tried
     commands["review"] = lambda: review("".join(args.words), args.json)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

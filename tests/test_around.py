@@ -1,7 +1,5 @@
 """What happens around a run: signals, git, the log's file, the data, the disk."""
 
-import hashlib
-import http.server
 import os
 import re
 import resource
@@ -9,15 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from pathlib import Path
 
 import pytest
-from conftest import IDENTITY, ROOT, block_of, replace
+from conftest import ROOT, block_of, replace
 
-import prepare
 from harness.ratchet import FIELDS, FROZEN
 
 BASELINE = (ROOT / "train.py").read_text()
@@ -509,99 +505,3 @@ def test_outside_of_a_run_nothing_is_logged(project, checkout):
         done = project.run(command)
         assert done.returncode == 3 and "is not a run" in done.stderr
         assert done.stderr.count("\n") == 1
-
-
-# ------------------------------------------------------------------ one's own data
-@pytest.mark.parametrize(
-    "content, said",
-    [
-        (b"", "no CSV in UTF-8"),
-        ("age,num\n1,0\n".encode("utf-16"), "no CSV in UTF-8"),
-        (b"age;num\n1;0\n", "no numeric column 'num' without gaps, but: age;num"),
-        (b"age,num\n1,\n", "no numeric column 'num' without gaps"),
-        (b"age,num\n1,0\n2,1\n", "too few rows"),
-    ],
-    ids=["empty", "UTF-16", "semicolons", "gaps", "few rows"],
-)
-def test_a_table_that_can_not_be_used_is_refused_in_a_line(project, content, said):
-    (project.path / "data" / "heart.csv").write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    replace(project.path / "prepare.py", prepare.DATA_SHA256, digest)
-    done = project.run()
-    assert done.returncode == 3 and done.stderr.count("\n") == 1
-    assert said in done.stderr
-
-
-# --------------------------------------------------------------- data from the net
-def raw_file():
-    """The bytes of UCI's processed.cleveland.data, worked out from heart.csv."""
-    lines = (ROOT / "data" / "heart.csv").read_text().splitlines()[1:]
-    table = [line.split(",") for line in lines]
-    cells = [[str(float(c)) if c else "?" for c in row[:-1]] for row in table]
-    texts = [",".join([*c, row[-1]]) for c, row in zip(cells, table, strict=True)]
-    return "".join(text + "\n" for text in texts).encode()
-
-
-@pytest.fixture
-def served():
-    """(content of a loopback server: a list of one bytes, its URL)."""
-    content = [b""]
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(content[0])
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield content, f"http://127.0.0.1:{server.server_port}/data"
-    server.shutdown()
-
-
-def without_data(project, url):
-    """The project, its data gone, with this address of the raw file."""
-    harness = (project.path / "prepare.py").read_text()
-    old = harness[harness.index("RAW_URL = (") : harness.index("RAW_SHA256")]
-    local = harness.replace(old, f"RAW_URL = {url!r}\n")
-    (project.path / "prepare.py").write_text(local)
-    (project.path / "data" / "heart.csv").unlink()
-    return project
-
-
-def loopback_only():
-    """The environment without a proxy."""
-    return {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
-
-
-def test_raw_file_worked_out_from_the_table_is_ucis():
-    assert hashlib.sha256(raw_file()).hexdigest() == prepare.RAW_SHA256
-
-
-def test_missing_data_is_made_from_ucis_file_byte_for_byte(project, served):
-    content, url = served
-    content[0] = raw_file()
-    done = without_data(project, url).run(env=loopback_only() | IDENTITY)
-    assert done.returncode == 0, done.stderr
-    made = (project.path / "data" / "heart.csv").read_bytes()
-    assert made == (ROOT / "data" / "heart.csv").read_bytes()
-
-
-def test_another_file_from_the_net_is_refused_and_not_written(project, served):
-    content, url = served
-    content[0] = raw_file().replace(b"63.0", b"64.0", 1)
-    done = without_data(project, url).run(env=loopback_only())
-    assert done.returncode == 3 and "git restore data/heart.csv" in done.stderr
-    names = os.listdir(project.path / "data")
-    assert not [name for name in names if "heart" in name]
-
-
-def test_missing_data_without_a_network_is_one_line_with_the_cure(project):
-    done = without_data(project, "http://127.0.0.1:9/data").run(env=loopback_only())
-    assert done.returncode == 3 and done.stderr.count("\n") == 1
-    assert "git restore data/heart.csv" in done.stderr
-    block, _ = project.evaluate()
-    assert "missing" in block["status"] and "git restore" in block["status"]
