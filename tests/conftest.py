@@ -73,6 +73,7 @@ class Project:
     def run(self, *args, timeout=120, **options):
         """A finished process of prepare.py with these arguments, output as text."""
         command = [sys.executable, "prepare.py", *args]
+        options.setdefault("env", os.environ | IDENTITY)
         return subprocess.run(
             command,
             cwd=self.path,

@@ -382,7 +382,7 @@ def test_readmes_six_steps_lead_from_a_table_to_a_run(own_project):
         "DATA_SHA256",
         "POSITIVE",
     ]
-    assert own_project.done.stdout.count("ok   ") == 5
+    assert own_project.done.stdout.count("ok   ") == 9
     assert """'bad' (""" in own_project.done.stdout
     assert """*"it's good" (""" in own_project.done.stdout
     commands = re.findall(r"`(uv run prepare.py \w+|git commit [^`]*)`", section)
