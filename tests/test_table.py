@@ -431,6 +431,13 @@ def test_a_column_of_any_type_is_learned_from_alone(values):
     assert baseline().fit(X, y).predict(X).tolist() == y.tolist()
 
 
+def test_the_last_step_gets_a_dense_array_however_many_values_there_are():
+    letters = [*"ABCDEFGHIJKLMNOPQRST"]
+    X = pd.DataFrame({"a": letters * 2, "b": letters[::-1] * 2, "c": letters * 2})
+    steps = baseline()[:-1]
+    assert isinstance(steps.fit_transform(X, np.array([0, 1] * 20)), np.ndarray)
+
+
 LAST_STEP = "LogisticRegression(max_iter=1000)"
 MODELS = {
     "from lightgbm import LGBMClassifier": "LGBMClassifier(verbose=-1)",
