@@ -112,8 +112,8 @@ def progress(branch, min_gain):
     reckon_luck(look)
     tries = [(i, row) for i, _, row in look.run.mine]
     look.tell(text.tries_lines(tries), text.luck_lines(look.found))
+    look.tell(text.note_lines(look.found))
     draw_picture(look)
-    look.tell(text.picture_lines(look.found))
     return True
 
 
@@ -271,7 +271,7 @@ def take(steps, look, bench):
         if bench.deadline - time.monotonic() < needed:
             undone.append(what)
             continue
-        say(f"{what}; to the end of the review about {sum(seconds[at:]):.0f} s\n")
+        say(f"{what}; at most about {sum(seconds[at:]):.0f} s to the end\n")
         try:
             step.function(look, bench, step.name)
         except KeyboardInterrupt:
@@ -303,7 +303,8 @@ def look_for_leak(look, bench, name):
         look.found["leak"][commit] = leak(*given, min(bench.budget_s, left))
     except Crash as crash:
         look.run.notes.append(f"no leak test of {name}: {crash}")
-    look.tell(text.leak_lines(look.found))
+    if commit in text.leaks(look.found):
+        look.tell(text.leak_lines(look.found))
 
 
 def fit(look, bench, name):
@@ -389,7 +390,6 @@ def report(looks, task):
         look.tell(text.fresh_lines(found["fresh"]), text.test_lines(found))
         look.tell(found["amlb"], text.verdict_lines(found))
         draw_picture(look)
-        look.tell(text.picture_lines(found))
     if looks[0].quiet:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     return all(look.found["record_is_true"] for look in looks)
@@ -406,7 +406,7 @@ def conclude(look, task):
 
 
 def draw_picture(look):
-    """Draw PICTURE; a failure of whatever kind is a note: it is a decoration."""
+    """Draw PICTURE, and tell; a failure of whatever kind is a note: it decorates."""
     look.found["picture"] = None
     if not look.run.mine:
         return
@@ -417,6 +417,8 @@ def draw_picture(look):
 
         draw(PICTURE, look.found, [(i, row) for i, _, row in look.run.mine])
         look.found["picture"] = PICTURE.name
+        look.tell([f"picture: {PICTURE.name}"])
     except Exception as error:
         reason = one_line(f"{type(error).__name__}: {error}")
         look.run.notes.append(f"no {PICTURE.name}: {reason}")
+        look.tell(text.note_lines(look.found)[-1:])

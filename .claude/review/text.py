@@ -262,10 +262,3 @@ def verdict_lines(found):
         keep = f"git merge {found['chosen']:.7}"
         lines.append(f"  {keep}    (on the branch that the run came from)")
     return lines
-
-
-def picture_lines(found):
-    """Where the picture is, or why there is none."""
-    if found["picture"]:
-        return [f"picture: {found['picture']}"]
-    return note_lines(found)[-1:]
