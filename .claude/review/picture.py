@@ -12,11 +12,11 @@ LIST, RIGHT, BOTTOM, COLUMNS = 0.6, 0.985, 0.03, [2.2, 6.8, 7.6]
 # Of an idea: size of the letters and lines at most; the first that all ideas fit in.
 ROOM = [(10.5, 6), (9.5, 5), (8.5, 4), (8, 3), (7.5, 2), (7.5, 1)]
 # Of the letters: width and height of a line, in sizes, on average.
-WIDE, HIGH = 0.49, 1.35
+WIDE, HIGH = 0.53, 1.35
 # Characters of the sentence in a line.
 SENTENCE = 140
 # Of the legend, by first words.
-ORDER = ["kept", "on", "luck", "discarded", "discarded,", "crashed"]
+ORDER = ["kept:", "on", "luck", "discarded", "discarded,", "crashed"]
 # Of the height in use: free above it, and below for crashes.
 FOOT = 0.12
 INK, GREY, FAINT = "#1c1c1c", "#5f5f5f", "#b0b0b0"

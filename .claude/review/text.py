@@ -235,13 +235,14 @@ def verdict(found):
         return f"stay with the start {chosen:.7}: {words}{rest}"
     if not gain:
         return f"no word on {named(found, chosen)}: it could not be measured"
-    rows = (
-        "rows it was not chosen on" if gain["corrected"] else "the rows that chose it"
-    )
-    words = f"take {named(found, chosen)}: {interval_of(gain)} on {rows}"
-    if gain["interval"][0] <= 0:
-        words = f"stay with the start, or {words}, which may be luck"
-    return words + after(found)
+    rows = "rows it was not chosen on"
+    if not gain["corrected"]:
+        rows = "fresh folds of the rows that chose it, so expect less"
+    words = f"{named(found, chosen)}: {interval_of(gain)} on {rows}{after(found)}"
+    if gain["interval"][0] > 0:
+        return f"take {words}"
+    advice = ", or take it as a guess" if gain["mean"] > 0 else ""
+    return f"no gain is shown by {words}; stay with the start{advice}"
 
 
 def after(found):
@@ -256,9 +257,10 @@ def after(found):
 
 def verdict_lines(found):
     """The sentence, and the command that keeps what it takes."""
-    words = found["verdict"]
+    words, gain = found["verdict"], found["gain"]
     lines = [words[0].upper() + words[1:]]
-    if "take " in words and "take nothing" not in words:
+    is_start = not found["keeps"] or found["chosen"] == found["keeps"][0]["commit"]
+    if found["record_is_true"] and gain and gain["mean"] > 0 and not is_start:
         keep = f"git merge {found['chosen']:.7}"
         lines.append(f"  {keep}    (on the branch that the run came from)")
     return lines
