@@ -369,6 +369,8 @@ def compare(looks, bench):
                 look.run.notes += fit_pairs(*given)
     finally:
         fresh = gain.on_fresh_folds(bench.y, pairs, fits)
+        for name, numbers in fresh.items():
+            numbers["commit"] = chosen[name]
         for look in looks:
             look.found["fresh"] = fresh
 
@@ -385,6 +387,7 @@ def report(looks, task):
         looks[0].tell(text.fresh_lines(looks[0].found["fresh"]))
         looks[0].tell([f"{look.run.branch}: {look.found['verdict']}" for look in looks])
         found = {"runs": [look.found for look in looks]}
+        found["fresh"] = looks[0].found["fresh"]
     else:
         (look,), found = looks, looks[0].found
         look.tell(text.fresh_lines(found["fresh"]), text.test_lines(found))
