@@ -66,19 +66,19 @@ def test_luck_is_less_where_a_keep_must_be_well_above_the_bar():
 def test_weighted_auc_is_the_auc_of_the_rows_repeated_ties_included():
     random = np.random.default_rng(0)
     y, ranks = np.arange(40) % 2, random.integers(0, 9, 40)
-    weights = random.integers(0, 4, (20, 40))
+    weights = random.integers(0, 4, (40, 20))
     for found, counts in zip(
-        choice.weighted_aucs(ranks, y, weights), weights, strict=True
+        choice.weighted_aucs(ranks, y, weights), weights.T, strict=True
     ):
         rows = np.repeat(np.arange(40), counts)
         assert found == pytest.approx(roc_auc_score(y[rows], ranks[rows]))
-    assert np.isnan(choice.weighted_aucs(ranks, y, y[None])[0])
+    assert np.isnan(choice.weighted_aucs(ranks, y, y[:, None])[0])
 
 
 def test_ranks_are_compared_within_their_fold_only():
     y, _, ranks, folds = simulated_night(np.random.default_rng(0), np.zeros(2), 0.5)
     moved = ranks + 1000 * folds
-    every = np.ones(N_ROWS)
+    every = np.ones((N_ROWS, 1))
     found = choice.mean_aucs(y, moved, folds, every)[:, 0]
     aucs = [
         np.mean(
@@ -92,8 +92,8 @@ def test_ranks_are_compared_within_their_fold_only():
 def test_a_bootstrap_draws_as_many_of_each_class_and_no_test_row():
     y, train = np.arange(50) % 3 % 2, np.arange(50) < 40
     drawn = choice.draw_rows(y, train)
-    assert (drawn[:, ~train] == 0).all()
-    assert (drawn @ y == y[train].sum()).all() and (drawn.sum(axis=1) == 40).all()
+    assert (drawn[~train] == 0).all()
+    assert (y @ drawn == y[train].sum()).all() and (drawn.sum(axis=0) == 40).all()
 
 
 # ---------------------------------------------------------- whole nights

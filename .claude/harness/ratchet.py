@@ -107,11 +107,11 @@ def check_frozen_files():
 
 
 # -------------------------------------------------------------- results.tsv
-def read_rows():
+def read_rows(results=RESULTS):
     """The rows of results.tsv as dicts; a damaged line is named and passed over."""
     lines = []
-    if RESULTS.exists():
-        lines = RESULTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    if results.exists():
+        lines = results.read_text(encoding="utf-8", errors="replace").splitlines()
     rows = []
     for number, line in enumerate(lines, 1):
         cells = line.split("\t")

@@ -4,6 +4,8 @@ All of it from the records of the scored commits, without a fit. Commits are num
 the order in which they were scored, the start is 0.
 """
 
+from functools import partial
+
 # ---------------------------------------------------------------- constants
 # Of the bootstrap, and of simulated nights.
 RESAMPLES, NIGHTS, SEED = 1000, 4000, 1996
@@ -82,9 +84,10 @@ def corrected_gains(y, ranks, folds, kept, errors, min_gain):
     """
     import numpy as np
 
-    drawn = draw_rows(y, folds[0] >= 0)
+    train = folds[0] >= 0
+    drawn = draw_rows(y, train)
     inside = mean_aucs(y, ranks, folds, drawn)
-    outside = mean_aucs(y, ranks, folds, drawn == 0)
+    outside = mean_aucs(y, ranks, folds, (drawn == 0) & train[:, None])
     usable = np.isfinite(inside[0]) & np.isfinite(outside[0])
     inside, outside = inside[:, usable], outside[:, usable] - outside[0, usable]
     picks, stairs = [], []
@@ -94,7 +97,7 @@ def corrected_gains(y, ranks, folds, kept, errors, min_gain):
         # What the ratchet had kept by the time of each of the run's keeps.
         stairs.append([max(k for k in ours if k <= keep) for keep in kept])
     every, gains = np.arange(usable.sum()), inside - inside[0]
-    chosen = choose(mean_aucs(y, ranks, folds, folds[0] >= 0)[:, 0], kept, errors)
+    chosen = choose(mean_aucs(y, ranks, folds, train[:, None])[:, 0], kept, errors)
     return {
         "choice": numbers(outside[picks, every], gains[chosen or kept[-1]]),
         "keeps": [
@@ -120,53 +123,54 @@ def numbers(outside, spread):
 
 
 def draw_rows(y, train):
-    """How often a bootstrap draws each row, each class for itself.
+    """How often each row is in a bootstrap sample, each class drawn for itself.
 
-    y, train: labels, and whether drawn from, (n_rows,). Returns (RESAMPLES, n_rows).
+    y, train: labels, and whether drawn from, (n_rows,). Returns (n_rows, RESAMPLES).
     """
     import numpy as np
 
     random = np.random.default_rng(SEED)
-    drawn = np.zeros((RESAMPLES, len(y)), dtype=int)
+    drawn = np.zeros((len(y), RESAMPLES))
     for label in (0, 1):
         rows = np.flatnonzero(train & (y == label))
         evenly = np.full(len(rows), 1 / len(rows))
-        drawn[:, rows] = random.multinomial(len(rows), evenly, size=RESAMPLES)
+        drawn[rows] = random.multinomial(len(rows), evenly, size=RESAMPLES).T
     return drawn
 
 
 def mean_aucs(y, ranks, folds, weights):
-    """AUC of each commit, (n_commits, n_weights), rows counted by weights.
+    """AUC of each commit with the rows weighted: (n_commits, n_weights).
 
     Ranks can be compared within their fold only: the mean over folds with both classes.
-    weights: (n_weights, n_rows) or (n_rows,).
+    weights: (n_rows, n_weights).
     """
     import numpy as np
 
-    weights, aucs = np.atleast_2d(weights), []
+    aucs = []
     for repeat, fold in enumerate(folds):
         for k in range(fold.max() + 1):
             rows = np.flatnonzero(fold == k)
-            of_rows = y[rows], weights[:, rows]
-            aucs.append([weighted_aucs(r, *of_rows) for r in ranks[:, repeat, rows]])
+            given = y[rows], weights[rows]
+            aucs.append([weighted_aucs(r, *given) for r in ranks[:, repeat, rows]])
     valid = np.isfinite(aucs).sum(axis=0)
     return np.nansum(aucs, axis=0) / np.where(valid, valid, np.nan)
 
 
 def weighted_aucs(ranks, y, weights):
-    """AUC by each row of weights (n_weights, n): NaN without both classes.
+    """AUC by each column of weights (n, n_weights), NaN without both classes.
 
     ranks, y: scores or their ranks, and labels, (n,). Pairs in order over all pairs,
     ties counted half (Mann and Whitney 1947).
     """
     import numpy as np
 
-    order = np.argsort(ranks)
-    ties = np.flatnonzero(np.diff(ranks[order], prepend=-np.inf))
-    positive, negative = (
-        np.add.reduceat(weights[:, order] * (y[order] == label), ties, axis=1)
-        for label in (1, 0)
-    )
-    below = negative.cumsum(axis=1) - negative / 2
-    pairs = positive.sum(axis=1) * negative.sum(axis=1)
-    return (positive * below).sum(axis=1) / np.where(pairs, pairs, np.nan)
+    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    negative = negative[np.argsort(ranks[negative])]
+    # Of so many of the lowest negative rows, the weight.
+    lowest = np.zeros((1 + len(negative), weights.shape[1]))
+    np.cumsum(weights[negative], axis=0, out=lowest[1:])
+    for_sides = partial(np.searchsorted, ranks[negative], ranks[positive])
+    below = (lowest[for_sides("left")] + lowest[for_sides("right")]) / 2
+    pairs = weights[positive].sum(axis=0) * lowest[-1]
+    ordered = (weights[positive] * below).sum(axis=0)
+    return ordered / np.where(pairs, pairs, np.nan)

@@ -18,6 +18,7 @@ from harness.ratchet import (
     FROZEN,
     HERE,
     PREFIX,
+    RESULTS,
     Refused,
     bar_of,
     changed_files,
@@ -84,10 +85,20 @@ def find_run(branch):
     base, commits = commits[-1], list(dict.fromkeys(commits))
     line = git("rev-list", "--first-parent", "--reverse", tip, f"^{base}^@").split()
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        rows = read_rows()
+        rows = read_rows(results_of(branch))
     notes = [*said.getvalue().splitlines(), *lost_rows(rows, commits)]
     mine = numbered(rows, commits, base)
     return Run(branch, base, tip, line, commits, rows, mine, notes)
+
+
+def results_of(branch):
+    """The results.tsv of the worktree that is on the branch, or else the one here."""
+    for entry in git("worktree", "list", "--porcelain").split("\n\n"):
+        if f"branch refs/heads/{branch}" in entry.splitlines():
+            top = entry.splitlines()[0].removeprefix("worktree ")
+            results = Path(top, git("rev-parse", "--show-prefix"), RESULTS.name)
+            return results if results.exists() else RESULTS
+    return RESULTS
 
 
 def numbered(rows, commits, base):
