@@ -373,6 +373,15 @@ def test_progress_tells_and_draws_without_a_fit_or_the_test_part(night, tmp_path
     assert not any(value in done.stdout for value in values)
 
 
+def test_progress_reads_the_log_of_the_worktree_that_the_run_is_in(night, tmp_path):
+    project = night.copy(tmp_path / "copy")
+    project.git("worktree", "add", "-q", "-b", "elsewhere", str(tmp_path / "elsewhere"))
+    project.path = tmp_path / "elsewhere"
+    done = project.run("progress", "demo")
+    assert "1 kept, 1 discarded, 1 crashed" in done.stdout, done.stderr
+    assert (project.path / "progress.png").is_file()
+
+
 def read_results(project):
     """The lines of results.tsv."""
     return (project.path / "results.tsv").read_text().splitlines()

@@ -32,7 +32,7 @@ class Fits:
     # When each came, after the first fit had begun.
     ends: list = field(default_factory=list)  # seconds
     # Of an evaluation of the commit, once it was scored again.
-    duration: str = ""  # seconds
+    duration: float | None = None  # seconds
 
     @property
     def fit_s(self):

@@ -292,7 +292,8 @@ def score(look, bench, name):
     block, found = score_again(look.run, look.models[name])
     look.found["differences"] += found
     look.found["scored_again"].append(name)
-    look.fits[name].duration = block["wall_time_s"]
+    if block["wall_time_s"]:
+        look.fits[name].duration = float(block["wall_time_s"])
 
 
 def look_for_leak(look, bench, name):
