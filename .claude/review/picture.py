@@ -52,15 +52,14 @@ def holding(found):
     The start's val_auc and the corrected gain over it +- 1 standard error; without
     records the gain on fresh folds.
     """
-    gains = {
-        k["commit"]: k["corrected"] for k in found["keeps"][1:] if "corrected" in k
-    }
+    keeps = [keep for keep in found["keeps"] if keep["commit"] != found["start"]]
+    gains = {k["commit"]: k["corrected"] for k in keeps if "corrected" in k}
     if not gains:
-        tests = [n for n in found["fresh"].values() if "gain" in n]
-        gains = {
-            n["commit"]: n["gain"] | {"se": n["gain"]["standard_error"]} for n in tests
-        }
-    for keep in found["keeps"]:
+        for numbers in found["fresh"].values():
+            if test := numbers.get("gain"):
+                error = {"se": test["standard_error"]}
+                gains[numbers["commit"]] = {"mean": test["mean"]} | error
+    for keep in keeps:
         if gain := gains.get(keep["commit"]):
             value = found["keeps"][0]["val_auc"] + gain["mean"]
             yield keep["iteration"], value - gain["se"], value, value + gain["se"]

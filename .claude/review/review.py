@@ -98,7 +98,8 @@ def look_back(branch, min_gain, quiet):
     """A Look at what git and results.tsv say of a run: what happened, is it true."""
     run = find_run(branch)
     found = what_happened(run) | {"chosen": None, "luck": None, "gain": None}
-    found |= {"records": 0, "leak": {}, "fresh": {}, "test": {}, "scored_again": []}
+    found |= {"start": run.base, "records": 0, "scored_again": []}
+    found |= {"leak": {}, "fresh": {}, "test": {}}
     found |= {"differences": differences(run, min_gain), "notes": run.notes}
     look = Look(run, min_gain, found, quiet)
     look.tell(text.run_lines(found), text.trust_lines(found))
@@ -142,9 +143,8 @@ def make_records(look):
         spent = time.monotonic() - begin
         if spent > RECORDS_S or (done and not records.read(look.run.base)):
             break
-        more = (
-            f", about {spent / done * (len(missing) - done):.0f} s more" if done else ""
-        )
+        left = spent / max(done, 1) * (len(missing) - done)
+        more = f", about {left:.0f} s more" * (done > 0)
         say(f"scoring {commit:.7} again, it has no record{more}\n")
         evaluate(look.run, commit)
     if missing:
@@ -253,12 +253,13 @@ def measure(looks, bench):
 def plan(look, bench):
     """The steps of a review, the most important first."""
     look.fits = {name: Fits() for name in look.models}
-    first, *others = [n for n in look.models if n != "start"] or ["start"]
-    n_fits = N_RUNS * len(bench.folds)
-    scores = [Step("score", score, name, bench.n_jobs) for name in look.models]
-    fresh = [Step("fresh folds", fit, name, N_JOBS) for name in look.models]
-    leaks = [Step("leak test", look_for_leak, n, n_fits) for n in (first, *others)]
-    return [*scores, leaks[0], *fresh[:2], *leaks[1:], *fresh[2:]]
+    names, n_leak, steps = list(look.models), N_RUNS * len(bench.folds), []
+    # The last keep, if it is not the chosen one, is of less interest.
+    for some in (names[:2], names[2:]):
+        steps += [Step("score", score, name, bench.n_jobs) for name in some]
+        steps += [Step("leak test", look_for_leak, name, n_leak) for name in some[-1:]]
+        steps += [Step("fresh folds", fit, name, N_JOBS) for name in some]
+    return steps
 
 
 def take(steps, look, bench):
@@ -271,8 +272,8 @@ def take(steps, look, bench):
         if bench.deadline - time.monotonic() < needed:
             undone.append(what)
             continue
-        say(f"{what}; at most about {sum(seconds[at:]):.0f} s to the end\n")
         try:
+            say(f"{what}; at most about {sum(seconds[at:]):.0f} s to the end\n")
             step.function(look, bench, step.name)
         except KeyboardInterrupt:
             look.run.notes.append(f"interrupted in the {what}")
@@ -386,7 +387,7 @@ def report(looks, task):
         conclude(look, task)
     if len(looks) > 1:
         looks[0].tell(text.fresh_lines(looks[0].found["fresh"]))
-        looks[0].tell([f"{look.run.branch}: {look.found['verdict']}" for look in looks])
+        looks[0].tell(text.several_lines([look.found for look in looks]))
         found = {"runs": [look.found for look in looks]}
         found["fresh"] = looks[0].found["fresh"]
     else:

@@ -226,15 +226,15 @@ def verdict(found):
         return "take nothing: the record is not true"
     if not (keeps := found["keeps"]):
         return "take nothing: no commit was kept"
-    if len(keeps) < 2:
+    if [keep["commit"] for keep in keeps] == [found["start"]]:
         return "stay with the start: nothing after it was kept"
     chosen, gain = found["chosen"], found["gain"]
-    if chosen == keeps[0]["commit"]:
+    if chosen == found["start"]:
         words = "the best keep is within one standard error of it"
         rest = f"; choosing is worth {interval_of(gain)}" if gain else ""
         return f"stay with the start {chosen:.7}: {words}{rest}"
-    if not gain:
-        return f"no word on {named(found, chosen)}: it could not be measured"
+    if not (chosen and gain):
+        return "no word on a commit to take: its gain was not measured"
     rows = "rows it was not chosen on"
     if not gain["corrected"]:
         rows = "fresh folds of the rows that chose it, so expect less"
@@ -255,12 +255,19 @@ def after(found):
     return f"; {keeps} within the noise of it"
 
 
+def several_lines(runs):
+    """The sentence of each run, and what was left out."""
+    words = [f"{found['run']}: {found['verdict']}" for found in runs]
+    left_out = "scored again, tested for leaks, or looked at on the test part"
+    return [*words, f"Nothing was {left_out}: review each run by itself for that."]
+
+
 def verdict_lines(found):
     """The sentence, and the command that keeps what it takes."""
     words, gain = found["verdict"], found["gain"]
     lines = [words[0].upper() + words[1:]]
-    is_start = not found["keeps"] or found["chosen"] == found["keeps"][0]["commit"]
-    if found["record_is_true"] and gain and gain["mean"] > 0 and not is_start:
+    stays = found["chosen"] == found["start"]
+    if found["record_is_true"] and gain and gain["mean"] > 0 and not stays:
         keep = f"git merge {found['chosen']:.7}"
         lines.append(f"  {keep}    (on the branch that the run came from)")
     return lines
