@@ -8,7 +8,7 @@ SIZE, DPI = (10, 5.25), 192
 # Left, bottom, width, height: parts of the picture.
 PLOT = [0.075, 0.105, 0.51, 0.6]
 # Of the list of ideas: left edge, right edge, foot; its columns, in sizes of a letter.
-LIST, RIGHT, BOTTOM, COLUMNS = 0.6, 0.985, 0.03, [2.2, 6.8, 7.6]
+LIST, RIGHT, BOTTOM, COLUMNS = 0.6, 0.985, 0.03, [2.3, 7.1, 7.9]
 # Of an idea: size of the letters and lines at most; the first that all ideas fit in.
 ROOM = [(10.5, 6), (9.5, 5), (8.5, 4), (8, 3), (7.5, 2), (7.5, 1)]
 # Of the letters: width and height of a line, in sizes, on average.

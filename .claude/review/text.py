@@ -238,11 +238,12 @@ def verdict(found):
     rows = "rows it was not chosen on"
     if not gain["corrected"]:
         rows = "fresh folds of the rows that chose it, so expect less"
-    words = f"{named(found, chosen)}: {interval_of(gain)} on {rows}{after(found)}"
-    if gain["interval"][0] > 0:
-        return f"take {words}"
-    advice = ", or take it as a guess" if gain["mean"] > 0 else ""
-    return f"no gain is shown by {words}; stay with the start{advice}"
+    name, worth = named(found, chosen), f"{interval_of(gain)} on {rows}"
+    if gain["mean"] <= 0:
+        return f"stay with the start, no gain is shown: {name} has {worth}"
+    if gain["interval"][0] <= 0:
+        name = f"{name} as a guess, or stay with the start, for no gain is shown"
+    return f"take {name}: {worth}{after(found)}"
 
 
 def after(found):
