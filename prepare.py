@@ -7,7 +7,8 @@
     uv run prepare.py state      where the run stands and what comes next
     uv run prepare.py tried      what all runs have tried on this table
     uv run prepare.py limit      <tag> [iterations] [hours, as in 8h]: when a run ends
-    uv run prepare.py review     what the run was worth: [branch] [--json]
+    uv run prepare.py progress   where a run is, with a picture: [branch]
+    uv run prepare.py review     which commit to take: [branch ...] [--json]
     uv run prepare.py leak       whether train.py's scores know their own labels
 
 This process has the labels and the metrics and never runs a line of train.py: fresh
@@ -369,24 +370,46 @@ def tried():
     return True
 
 
-def review(branch, as_json):
-    """Print the review of a run; True if its record is true."""
-    # Only here: the night has no need of it.
+def progress(branch=None):
+    """Print and draw where a run is, without a fit or a look at the test part."""
+    # Only here, and in review: the night has no need of it.
     from review import review as morning
 
-    run, found = morning.look_back(branch, MIN_GAIN)
+    return morning.progress(branch, MIN_GAIN)
+
+
+def review(branches, as_json):
+    """Print the review of a run, or of several side by side; True if all is true."""
+    from review import review as morning
+
+    looks = [morning.look_back(b, MIN_GAIN, as_json) for b in branches or [None]]
+    task = {"task": TABLE.path.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
+    try:
+        look_closer(looks)
+    finally:
+        # After a Ctrl-C, too: what is known by then.
+        is_true = morning.report(looks, task)
+    return is_true
+
+
+def look_closer(looks):
+    """Fill in of these runs what their records, and fits on the data, say."""
+    from review import review as morning
+
+    for look in looks:
+        morning.choose(look)
     with contextlib.ExitStack() as stack:
         servers = {
-            name: stack.enter_context(server_of(source, morning.N_JOBS))
-            for name, source in morning.sources(found).items()
+            commit: stack.enter_context(server_of(source, morning.N_JOBS))
+            for commit, source in morning.sources(looks).items()
         }
         if servers:
             X, y = load_data()
-            folds, (train, test) = split(y)[:N_SPLITS], split(y)[-1]
-            morning.measure(run, found, servers, X, y, train, test)
-            morning.look_for_leak(found, servers, X, y, folds, BUDGET_S)
-    task = {"task": TABLE.path.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
-    return morning.report(run, found, task, as_json)
+            *folds, (train, test) = split(y)
+            data = X, y, folds[:N_SPLITS], train, test
+            deadline = START + morning.REVIEW_S
+            bench = morning.Bench(servers, *data, len(JOBS), BUDGET_S, deadline)
+            morning.measure(looks, bench)
 
 
 def find_leak():
@@ -418,16 +441,18 @@ def main():
     commands |= {"describe": describe, "tried": tried}
     commands["evaluate"] = lambda: evaluate(args.prints)
     commands["limit"] = lambda: limit(args.words)
-    commands["review"] = lambda: review("".join(args.words), args.json)
+    commands["progress"] = lambda: progress(*args.words)
+    commands["review"] = lambda: review(args.words, args.json)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", nargs="?", default="check", choices=commands)
-    parser.add_argument("words", nargs="*", help="review: branch; limit: see above")
+    parser.add_argument("words", nargs="*", help="runs, or of a limit: see above")
     parser.add_argument("--json", action="store_true", help="review: as one object")
     parser.add_argument("--prints", action="store_true", help="evaluate: train.py's")
     args = parser.parse_args()
-    if args.command not in ("review", "limit") and (args.words or args.json):
+    n_words = {"review": 99, "limit": 3, "progress": 1}.get(args.command, 0)
+    if len(args.words) > n_words or (args.json and args.command != "review"):
         parser.error(f"{args.command} takes no further argument")
     try:
         return 0 if commands[args.command]() else 1

@@ -2,6 +2,11 @@
 
 import csv
 import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -69,7 +74,7 @@ def test_bootstrap_resamples_keep_the_classes_and_pair_the_models():
     y = np.repeat([0, 1], [9, 4])
     assert all(y[rows].sum() == 4 for rows in gain.resamples(y))
     final = np.concatenate([[0.5], np.random.default_rng(1).random(13)])
-    found = gain.on_test(y, {"start": final, "best": final})
+    found = gain.on_test(y, {"start": final, "chosen": final})
     assert found["gain"]["test_auc_interval"] == [0, 0]
     assert found["start"]["test_auc_interval"][0] < found["start"]["test_auc"]
 
@@ -111,13 +116,30 @@ def test_a_better_pipeline_is_found():
     assert called >= 19, f"{called} of 20"
 
 
+def test_fresh_folds_count_by_whole_repeats_that_both_models_have():
+    y, random = np.arange(100) % 2, np.random.default_rng(0)
+    pairs = gain.fresh_folds(np.arange(100), y)
+    full, short = gain.Fits(), gain.Fits()
+    for i, (_, held) in enumerate(pairs):
+        full.answers[i] = np.r_[0.5, y[held] + random.normal(size=len(held))]
+    # One fold of the third repeat is missing.
+    short.answers = {i: full.answers[i] for i in range(14)}
+    found = gain.on_fresh_folds(y, pairs, {"start": full, "chosen": short})
+    assert found["start"]["repeats"] == gain.REPEATS
+    assert found["chosen"]["repeats"] == 2
+    assert found["chosen"]["gain"]["df"] == 9 and found["chosen"]["gain"]["mean"] == 0
+    assert gain.on_fresh_folds(y, pairs, {"start": gain.Fits()}) == {}
+
+
 # --------------------------------------------------------------- whole reviews
 def start_run(path):
     """A project on branch autoresearch/demo whose reviews fit less, to be quick."""
     project = Project(path)
     gain_py = path / ".claude" / "review" / "gain.py"
     replace(gain_py, "REPEATS, FOLDS = 10, 5", "REPEATS, FOLDS = 2, 5")
-    replace(gain_py, "RESAMPLE_SEED = 2000,", "RESAMPLE_SEED = 200,")
+    replace(
+        gain_py, "RESAMPLES, RESAMPLE_SEED = 2000,", "RESAMPLES, RESAMPLE_SEED = 200,"
+    )
     project.git("commit", "-qam", "quick reviews")
     project.git("checkout", "-qb", "autoresearch/demo")
     return project
@@ -172,12 +194,11 @@ def reviewed(night):
 def test_a_true_record_is_told_and_exits_0(reviewed):
     _, text, _, _ = reviewed
     assert text.returncode == 0, text.stdout + text.stderr
-    assert (
-        "autoresearch/demo: 3 iterations in 0.0 h: 1 kept, 1 discarded, 1 crashed"
-        in (text.stdout)
-    )
-    assert "record: true, scored again alike" in text.stdout
-    assert "best: 10 of 11 fits" in text.stderr  # progress
+    counts = "3 iterations in 0.0 h: 1 kept, 1 discarded, 1 crashed"
+    assert f"autoresearch/demo: {counts}" in text.stdout
+    assert "record: true, scored again alike: start" in text.stdout
+    assert "start: 10 of 11 fits, about" in text.stderr  # progress
+    assert "s to the end" in text.stderr
 
 
 def test_review_changes_neither_head_nor_index_nor_work_tree(reviewed):
@@ -189,15 +210,31 @@ def test_json_says_what_the_text_says(reviewed):
     _, text, as_json, _ = reviewed
     found, words = json.loads(as_json.stdout), text.stdout
     assert as_json.returncode == 0 and found["record_is_true"] is True
-    assert f"verdict: {found['verdict']}" in words
-    assert f"minus start {found['gain']['mean']:+.4f}" in words
-    assert f"p = {found['gain']['p']:.3g}" in words
-    for model in found["models"].values():
+    assert found["verdict"][1:] in words
+    assert found["chosen"][:7] in words and found["scored"] == 3
+    low, high = found["gain"]["interval"]
+    interval = f"{found['gain']['mean']:+.4f}, 95 % [{low:+.4f}, {high:+.4f}]"
+    assert interval in words and found["gain"]["corrected"] is True
+    assert f"this run climbed {found['luck']['climb']:+.4f}" in words
+    for numbers in found["fresh"].values():
+        assert f"{numbers['mean']:.4f} (" in words
+    for model in found["test"].values():
         low, high = model["test_auc_interval"]
         assert f"{model['test_auc']:.4f} [{low:.4f}, {high:.4f}]" in words
     for keep in found["keeps"]:
         assert f"{keep['commit']:.7}  {keep['val_auc']:.4f}" in words
+        assert set(keep["fresh"]) == {"mean", "se"}
+    assert set(found["keeps"][1]["corrected"]) == {"mean", "se"}
     assert [keep["removed"] for keep in found["keeps"]] == [None, 2]
+    (test,) = found["leak"].values()
+    assert not test["found"] and "leak: none (" in words
+
+
+def test_the_last_words_are_which_commit_to_take(reviewed):
+    _, text, _, _ = reviewed
+    *_, sentence, picture = text.stdout.strip().split("\n\n")
+    assert sentence.startswith(("Take ", "Stay with the start"))
+    assert picture == "picture: progress.png"
 
 
 def test_review_counts_how_often_the_test_set_was_looked_at(reviewed):
@@ -206,20 +243,18 @@ def test_review_counts_how_often_the_test_set_was_looked_at(reviewed):
     assert json.loads(as_json.stdout)["test_looks"] == 2
 
 
-def test_start_and_best_stand_in_a_table_of_the_automl_benchmark(reviewed):
+def test_start_and_chosen_stand_in_a_table_of_the_automl_benchmark(reviewed):
     _, text, as_json, _ = reviewed
     found = json.loads(as_json.stdout)
-    header, (start, best) = found["amlb"][0], csv.DictReader(found["amlb"])
+    header, rows = found["amlb"][0], list(csv.DictReader(found["amlb"]))
     assert header in text.stdout
-    assert (start["task"], start["constraint"], start["metric"]) == (
-        "heart",
-        "180s",
-        "auc",
-    )
-    assert float(best["result"]) == pytest.approx(
-        found["models"]["best"]["test_auc"], abs=1e-6
-    )
-    assert all(float(row["training_duration"]) > 0 for row in (start, best))
+    assert len(rows) == len({found["keeps"][0]["commit"], found["chosen"]})
+    for row, name in zip(rows, ("start", "chosen"), strict=False):
+        assert (row["task"], row["constraint"]) == ("heart", "180s")
+        assert row["framework"] == f"autoresearch_{name}"
+        value = found["test"][name]["test_auc"]
+        assert float(row["result"]) == pytest.approx(value, abs=1e-6)
+        assert float(row["training_duration"]) > 0 and float(row["duration"]) > 0
 
 
 def test_the_picture_is_drawn(reviewed, night):
@@ -257,10 +292,118 @@ def test_a_model_that_crashes_is_told_and_the_other_still_measured(night, tmp_pa
     done = project.run("review")
     assert done.returncode == 1, done.stdout
     assert f"! {crash[:7]}: scored again, it is crashed (fold" in done.stdout
-    assert "note: best can't be judged: best fit" in done.stdout
+    assert "note: last can't be judged: last fit" in done.stdout
     assert "ZeroDivisionError" in done.stdout
-    assert "start and best could not both be measured" in done.stdout
-    assert "\nstart  " in done.stdout and "\nbest  " not in done.stdout
+    assert "Take nothing: the record is not true" in done.stdout
+    assert "\nstart  " in done.stdout and "\nlast  " not in done.stdout
+
+
+def test_records_that_are_gone_are_made_again_and_the_review_says_the_same(
+    night, reviewed, tmp_path
+):
+    project = night.copy(tmp_path / "copy")
+    shutil.rmtree(project.path / ".git" / "autoresearch")
+    done = project.run("review")
+    assert done.returncode == 0
+    assert done.stderr.count("it has no record") == 3
+
+    def gain_of(text):
+        return re.findall("^gain: .*|^luck: .*|^chosen: .*", text, re.MULTILINE)
+
+    assert gain_of(done.stdout) == gain_of(reviewed[1].stdout) != []
+    assert len([*(project.path / ".git" / "autoresearch").iterdir()]) == 3
+
+
+def test_without_records_it_is_said_and_fresh_folds_have_to_do(night, tmp_path):
+    project = night.copy(tmp_path / "copy")
+    shutil.rmtree(project.path / ".git" / "autoresearch")
+    # Where they should be nothing can be kept.
+    (project.path / ".git" / "autoresearch").write_text("")
+    done = project.run("review", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and found["luck"] is None and found["records"] == 0
+    assert found["chosen"] == found["keeps"][-1]["commit"]
+    assert found["gain"]["corrected"] is False
+    assert found["gain"]["mean"] == found["fresh"]["chosen"]["gain"]["mean"]
+    assert "expect less" in found["verdict"]
+
+
+def test_what_does_not_fit_into_the_time_is_said(night, tmp_path):
+    project = night.copy(tmp_path / "copy")
+    review = project.path / ".claude" / "review" / "review.py"
+    replace(review, "REVIEW_S, RECORDS_S = 15 * 60,", "REVIEW_S, RECORDS_S = 0,")
+    project.git("checkout", "-q", "trunk")
+    done = project.run("review", "demo")
+    assert done.returncode == 0, done.stdout
+    assert "note: no time left for: score of start" in done.stdout
+    assert "\ngain: " in done.stdout and "picture: progress.png" in done.stdout
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_ctrl_c_keeps_what_is_known(night, tmp_path, as_json):
+    project = night.copy(tmp_path / "copy")
+    command = [sys.executable, "prepare.py", "review", *as_json]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=project.path, **pipes) as review:
+        for line in review.stderr:
+            if line.startswith("fresh folds of start"):
+                review.send_signal(signal.SIGINT)
+                break
+        said, errors = review.communicate()
+    assert review.returncode == 130 and errors.endswith("interrupted\n")
+    found = json.loads(said) if as_json else {"notes": [said]}
+    assert any("interrupted in the fresh folds of start" in n for n in found["notes"])
+    assert as_json or ("\ngain: " in said and "leak: none" in said)
+    assert project.git("worktree", "list").count("\n") == 0
+
+
+# -------------------------------------------------------------------- progress
+def test_progress_tells_and_draws_without_a_fit_or_the_test_part(night, tmp_path):
+    project = night.copy(tmp_path / "copy")
+    values = [row.split("\t")[2] for row in read_results(project) if "keep" in row]
+    project.git("checkout", "-q", "trunk")
+    # Neither data nor a model is needed.
+    (project.path / "data" / "heart.csv").unlink()
+    (project.path / "train.py").unlink()
+    done = project.run("progress", "demo")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "1 kept, 1 discarded, 1 crashed" in done.stdout
+    assert "the last 4 tries:" in done.stdout and "ZeroDivisionError" in done.stdout
+    assert "picture: progress.png" in done.stdout
+    assert not any(value in done.stdout for value in values)
+
+
+def test_progress_reads_the_log_of_the_worktree_that_the_run_is_in(night, tmp_path):
+    project = night.copy(tmp_path / "copy")
+    project.git("worktree", "add", "-q", "-b", "elsewhere", str(tmp_path / "elsewhere"))
+    project.path = tmp_path / "elsewhere"
+    done = project.run("progress", "demo")
+    assert "1 kept, 1 discarded, 1 crashed" in done.stdout, done.stderr
+    assert (project.path / "progress.png").is_file()
+
+
+def read_results(project):
+    """The lines of results.tsv."""
+    return (project.path / "results.tsv").read_text().splitlines()
+
+
+# --------------------------------------------------------------- several runs
+def test_several_runs_are_compared_on_the_same_fresh_folds(night, tmp_path):
+    project = night.copy(tmp_path / "copy")
+    project.git("checkout", "-q", "trunk")
+    project.git("checkout", "-qb", "autoresearch/other")
+    source = (project.path / "train.py").read_text()
+    project.iterate(source.replace("max_iter=1000", "C=0.01"))
+    looks = project.git("config", "--default", "0", "--get", "branch.other.reviews")
+    done = project.run("review", "demo", "other", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert [run["run"] for run in found["runs"]] == list(found["fresh"])
+    for run in found["runs"]:
+        assert found["fresh"][run["run"]]["commit"] == run["chosen"]
+        assert run["test"] == {} and run["verdict"]
+    assert "p" in found["fresh"]["autoresearch/other"]["gain"]
+    assert looks == "0"
 
 
 @pytest.mark.thorough
@@ -297,7 +440,7 @@ def test_interrupted_run_without_a_row_for_its_start_is_reviewed(tmp_path):
     assert done.returncode == 0, done.stdout
     assert "is without a row" in done.stdout and "it was never scored" in done.stdout
     assert "never scored by itself" in done.stdout
-    assert "verdict: the gain is within the noise" in done.stdout
+    assert "tay with the start" in done.stdout
 
 
 def test_empty_run_and_crashes_only_are_told(tmp_path):
@@ -312,16 +455,26 @@ def test_empty_run_and_crashes_only_are_told(tmp_path):
     assert "no commit was kept" in done.stdout and "picture: progress" in done.stdout
 
 
-def test_without_matplotlib_the_report_is_whole(tmp_path):
+@pytest.mark.parametrize("command", ["review", "progress"])
+def test_where_nothing_can_be_drawn_the_report_is_whole(tmp_path, command):
     project = Project(tmp_path / "project")
     picture = project.path / ".claude" / "review" / "picture.py"
-    replace(picture, "from matplotlib.figure", "from matplotlib_gone.figure")
+    replace(picture, "import matplotlib\n", "import matplotlib_gone\n")
     project.git("commit", "-qam", "no matplotlib")
     project.git("checkout", "-qb", "autoresearch/demo")
     project.iterate("1 / 0\n")
-    done = project.run("review")
+    done = project.run(command)
     assert done.returncode == 0
-    assert "no progress.png: matplotlib_gone is not installed" in done.stdout
+    assert "note: no progress.png: ModuleNotFoundError: No module" in done.stdout
+
+
+def test_whatever_is_in_the_way_of_the_picture_is_a_note(night, tmp_path):
+    project = night.copy(tmp_path / "copy")
+    (project.path / "progress.png").unlink(missing_ok=True)
+    (project.path / "progress.png").mkdir()
+    done = project.run("progress")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "note: no progress.png: IsADirectoryError" in done.stdout
 
 
 def test_bad_input_gets_one_line_and_changes_nothing(night, tmp_path):

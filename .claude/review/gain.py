@@ -1,11 +1,12 @@
-"""The gain of a run against its noise: repeated cross-validation and a bootstrap.
+"""What commits are worth on fresh folds, side by side, and on the test part.
 
 Candidates run in sandboxed fresh processes; here are the labels and the arithmetic.
 """
 
 import time
+from dataclasses import dataclass, field
 
-from harness.judge import Crash, ask_all, n_cores, say
+from harness.judge import ask_all, n_cores, say
 from harness.records import standard_error
 
 # ---------------------------------------------------------------- constants
@@ -13,8 +14,6 @@ from harness.records import standard_error
 REPEATS, FOLDS = 10, 5
 # Of its folds: fresh ones, no run has been scored on them.
 FOLD_SEED = 2003
-# Seconds of wall clock for all the fits of one model.
-BUDGET_S = 3600
 # Of the bootstrap on the test part.
 RESAMPLES, RESAMPLE_SEED = 2000, 1993
 # Of the resamples: the ends of a 95 % interval.
@@ -24,34 +23,26 @@ PROGRESS = 10
 TEST = ["test_auc", "test_acc"]
 
 
-def measure(servers, X, y, train, test):
-    """What the start is worth, and the best if it is among the servers, by name.
+# -------------------------------------------------------------------- the fits
+@dataclass
+class Fits:
+    """The answers of a commit so far, by the number of their pair of rows."""
 
-    X: all rows, y: labels (n_rows,); train, test: row numbers. Returns {"models":
-    {name: numbers}, "gain": numbers, "test_gain": numbers, "crashes": lines}, where the
-    gains are None unless both models ended.
-    """
-    pairs = [*fresh_folds(train, y), (train, test)]
-    models, aucs, finals, crashes = {}, {}, {}, []
-    for name, server in servers.items():
-        try:
-            answers, fit_s = fit_all(name, server, X, y, pairs)
-        except Crash as crash:
-            crashes.append(f"{name} can't be judged: {crash}")
-            continue
-        folds = zip(pairs, answers[:-1], strict=False)
-        aucs[name] = [auc(y[held], answer[1:]) for (_, held), answer in folds]
-        models[name] = {"fit_s": fit_s} | cv_numbers(aucs[name])
-        finals[name] = answers[-1]
-    for name, numbers in on_test(y[test], finals).items():
-        models.setdefault(name, {}).update(numbers)
-    gains = {"gain": None, "test_gain": models.pop("gain", None)}
-    if len(aucs) == 2:
-        gains["gain"] = corrected_t_test(aucs["best"], aucs["start"], FOLDS)
-    return {"models": models, "crashes": crashes} | gains
+    answers: dict = field(default_factory=dict)
+    # When each came, after the first fit had begun.
+    ends: list = field(default_factory=list)  # seconds
+    # Of an evaluation of the commit, once it was scored again.
+    duration: float | None = None  # seconds
+
+    @property
+    def fit_s(self):
+        """Seconds a fit took, of those after the first; None without them."""
+        if len(self.ends) < 2:
+            return None
+        side_by_side = min(n_cores(), len(self.ends))
+        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1) * side_by_side
 
 
-# ------------------------------------------------------- repeated cross-validation
 def fresh_folds(train, y):
     """Pairs (fit rows, held-out rows) of the train rows, REPEATS times FOLDS."""
     from sklearn.model_selection import RepeatedStratifiedKFold
@@ -62,29 +53,63 @@ def fresh_folds(train, y):
     return [(train[fit], train[held]) for fit, held in cv.split(train, y[train])]
 
 
-def fit_all(name, server, X, y, pairs):
-    """The candidates' answers to all pairs, and seconds a fit took; Crash without."""
-    begin, answers, ends = time.monotonic(), {}, []
+def fit_all(name, server, X, y, pairs, deadline, fits):
+    """Fill in the answers to all pairs as they come, in order; Crash without one.
 
-    def tell(i, answer):
-        answers[i] = answer
-        ends.append(time.monotonic() - begin)
-        if len(ends) % PROGRESS == 0:
-            say(f"{name}: {len(ends)} of {len(pairs)} fits ({ends[-1]:.1f} s)\n")
+    pairs: (fit rows, held-out rows), of fresh_folds(), then perhaps the test part, that
+    is fitted first; deadline: a time of time.monotonic.
+    """
+    begin = time.monotonic()
+    numbers = sorted(range(len(pairs)), key=lambda i: (i < REPEATS * FOLDS, i))
 
-    jobs = [(f"{name} fit {i + 1}", *pair) for i, pair in enumerate(pairs)]
-    ask_all(server, jobs, X, y, begin + BUDGET_S, tell)
-    side_by_side = min(n_cores(), len(jobs))
-    fit_s = (ends[-1] - ends[0]) / (len(ends) - 1) * side_by_side
-    return [answers[i] for i in range(len(jobs))], fit_s
+    def tell(at, answer):
+        fits.answers[numbers[at]] = answer
+        fits.ends.append(time.monotonic() - begin)
+        if (n := len(fits.ends)) % PROGRESS == 0:
+            left = fits.ends[-1] / n * (len(pairs) - n)
+            say(f"{name}: {n} of {len(pairs)} fits, about {left:.0f} s more\n")
+
+    jobs = [(f"{name} fit {i + 1}", *pairs[i]) for i in numbers]
+    ask_all(server, jobs, X, y, deadline, tell)
+
+
+# ------------------------------------------------------- repeated cross-validation
+def on_fresh_folds(y, pairs, fits):
+    """{name: numbers}, on the repeats that are whole; not of one without any.
+
+    y: labels (n_rows,); pairs: of fresh_folds(); fits: {name: Fits}. All but the first
+    also have the "gain" over it, by the corrected resampled t-test.
+    """
+    aucs = {}
+    for name, of in fits.items():
+        missing = [i for i in range(REPEATS * FOLDS) if i not in of.answers]
+        whole = min(missing, default=REPEATS * FOLDS) // FOLDS * FOLDS
+        answers = [of.answers[i][1:] for i in range(whole)]
+        held = [rows for _, rows in pairs]
+        if answers:
+            scored = zip(held, answers, strict=False)
+            aucs[name] = [auc(y[rows], answer) for rows, answer in scored]
+    found = {name: cv_numbers(values) for name, values in aucs.items()}
+    first, *others = fits
+    for name in others:
+        if first in aucs and name in aucs:
+            both = min(len(aucs[first]), len(aucs[name]))
+            of_both = aucs[name][:both], aucs[first][:both]
+            found[name]["gain"] = corrected_t_test(*of_both, FOLDS)
+    return found
 
 
 def cv_numbers(aucs):
-    """Mean AUC, and the sd over the means of the repeats: the noise of the folds."""
+    """Mean AUC, its standard error, the sd over the means of the repeats, and repeats.
+
+    The sd, the noise of the folds, is None of one repeat.
+    """
     import numpy as np
 
-    means = np.reshape(aucs, (REPEATS, FOLDS)).mean(axis=1)
-    return {"cv_auc": float(means.mean()), "cv_sd": float(means.std(ddof=1))}
+    means = np.reshape(aucs, (-1, FOLDS)).mean(axis=1)
+    sd = float(means.std(ddof=1)) if len(means) > 1 else None
+    numbers = {"mean": float(means.mean()), "se": float(standard_error(aucs, FOLDS))}
+    return numbers | {"sd": sd, "repeats": len(means)}
 
 
 def corrected_t_test(new, old, folds):
@@ -107,12 +132,21 @@ def corrected_t_test(new, old, folds):
     return {key: float(value) for key, value in numbers.items()}
 
 
+def with_t_interval(test):
+    """Mean, se and 95 % interval of a corrected_t_test()."""
+    from scipy import stats
+
+    mean, se = test["mean"], test["standard_error"]
+    half = stats.t.ppf(0.975, df=test["df"]) * se
+    return {"mean": mean, "se": se, "interval": [mean - half, mean + half]}
+
+
 # ------------------------------------------------------------------- the test part
 def on_test(y, finals):
     """Test AUC and accuracy with intervals: {name: numbers}, and "gain" if of two.
 
-    y: labels (n,); finals: {name: threshold and scores (1 + n,)}. The gain is best
-    minus start on the same resamples, so what they share of luck drops out.
+    y: labels (n,); finals: {name: threshold and scores (1 + n,)}. The gain is the
+    second minus the first on the same resamples, so luck that they share drops out.
     """
     import numpy as np
 
@@ -123,7 +157,7 @@ def on_test(y, finals):
             draws[name].append(test_scores(y[rows], final[[0, *(rows + 1)]]))
     numbers = {name: with_intervals(values[name], draws[name]) for name in finals}
     if len(finals) == 2:
-        gains = [np.subtract(of["best"], of["start"]) for of in (values, draws)]
+        gains = [np.subtract(*list(of.values())[::-1]) for of in (values, draws)]
         numbers["gain"] = with_intervals(*gains)
     return numbers
 

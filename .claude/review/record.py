@@ -1,6 +1,6 @@
 """The record of a run: what git and results.tsv say happened, and whether it is true.
 
-It only reads. What it runs, it runs in a temporary checkout of the run's base.
+It only reads. What it runs, it runs in a temporary worktree, with the base's harness.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from harness.ratchet import (
     FROZEN,
     HERE,
     PREFIX,
+    RESULTS,
     Refused,
     bar_of,
     changed_files,
@@ -58,6 +59,15 @@ class Run:
         ]
         return sorted(bars, key=lambda bar: self.line.index(bar[1]))
 
+    @property
+    def scored(self):
+        """The commits with a val_auc, each once, as they were scored; first the base.
+
+        That one is there even if it has no row.
+        """
+        commits = [commit for _, commit, row in self.mine if row["val_auc"]]
+        return list(dict.fromkeys([self.base, *commits]))
+
 
 # ------------------------------------------------------------------- the run
 def find_run(branch):
@@ -75,10 +85,20 @@ def find_run(branch):
     base, commits = commits[-1], list(dict.fromkeys(commits))
     line = git("rev-list", "--first-parent", "--reverse", tip, f"^{base}^@").split()
     with contextlib.redirect_stderr(io.StringIO()) as said:
-        rows = read_rows()
+        rows = read_rows(results_of(branch))
     notes = [*said.getvalue().splitlines(), *lost_rows(rows, commits)]
     mine = numbered(rows, commits, base)
     return Run(branch, base, tip, line, commits, rows, mine, notes)
+
+
+def results_of(branch):
+    """The results.tsv of the worktree that is on the branch, or else the one here."""
+    for entry in git("worktree", "list", "--porcelain").split("\n\n"):
+        if f"branch refs/heads/{branch}" in entry.splitlines():
+            top = entry.splitlines()[0].removeprefix("worktree ")
+            results = Path(top, git("rev-parse", "--show-prefix"), RESULTS.name)
+            return results if results.exists() else RESULTS
+    return RESULTS
 
 
 def numbered(rows, commits, base):
@@ -112,8 +132,8 @@ def what_happened(run):
         "kept": later.count("keep"),
         "discarded": later.count("discard"),
         "crashed": later.count("crash"),
+        "scored": sum(bool(row["val_auc"]) for *_, row in run.mine),
         "hours": hours(run),
-        "best": max(keeps, key=lambda keep: keep["val_auc"], default=None),
         "keeps": keeps,
     }
 
@@ -198,21 +218,15 @@ def wrong_verdicts(run, min_gain):
 
 
 # ------------------------------------------------------- scored once more
-def score_again(run, name, model):
-    """Lines on what a clean checkout measures otherwise than the commit's row says.
-
-    `model` has the commit, and gets `duration`, seconds of wall clock.
-    """
-    commit = model["commit"]
-    print(f"scoring {name} {commit:.7} again", file=sys.stderr, flush=True)
+def score_again(run, commit):
+    """(block, lines on what a clean checkout measures otherwise than the row says)."""
     block, row = evaluate(run, commit), row_of(commit, run.rows)
-    model["duration"] = float(block["wall_time_s"]) if block["wall_time_s"] else None
     if row is None:
-        run.notes.append(f"{name} {commit:.7} has no row: it was never scored")
-        return []
+        run.notes.append(f"{commit:.7} has no row: it was never scored")
+        return block, []
     if block["status"] != "ok":
-        return [f"{commit:.7}: scored again, it is {block['status']}"]
-    return [
+        return block, [f"{commit:.7}: scored again, it is {block['status']}"]
+    return block, [
         f"{commit:.7}: {key} is {row[key] or 'empty'} in its row, "
         f"{block[key]} when scored again"
         for key in ("val_auc", "test_auc")
@@ -221,9 +235,11 @@ def score_again(run, name, model):
 
 
 def evaluate(run, commit):
-    """The block of the commit's train.py, under the base's harness and our data."""
-    with tempfile.TemporaryDirectory() as folder:
-        clean = Path(folder)
+    """The block of the commit's train.py, under the base's harness and our data.
+
+    In a worktree that stands on the commit, so its record is kept with the others.
+    """
+    with worktree(commit) as clean:
         unpack(run.base, clean)
         (clean / "train.py").unlink(missing_ok=True)
         # Without a train.py: a crash, and so told.
@@ -234,10 +250,30 @@ def evaluate(run, commit):
             if not (clean / "data" / data.name).exists():
                 shutil.copy(data, clean / "data")
         command = [sys.executable, "prepare.py", "evaluate"]
-        done = subprocess.run(command, cwd=clean, stdout=subprocess.PIPE)
-    lines = done.stdout.decode(errors="replace").splitlines()
-    block = {"wall_time_s": "", "status": f"ended by {done.returncode}"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, cwd=clean, **pipes) as process:
+            try:
+                said = process.communicate()[0].decode(errors="replace")
+            finally:
+                # After a Ctrl-C it clears up before it ends.
+                process.terminate()
+    lines = said.splitlines()
+    block = {"wall_time_s": "", "status": f"ended by {process.returncode}"}
     return block | dict(line.split(": ", 1) for line in lines if ": " in line)
+
+
+@contextlib.contextmanager
+def worktree(commit):
+    """This folder in a worktree that stands on the commit, empty; gone in the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder, "tree")
+        git("worktree", "add", "-q", "--detach", "--no-checkout", str(top), commit)
+        try:
+            clean = top / git("rev-parse", "--show-prefix")
+            clean.mkdir(parents=True, exist_ok=True)
+            yield clean
+        finally:
+            git("worktree", "remove", "--force", str(top))
 
 
 def unpack(commit, folder, *paths):

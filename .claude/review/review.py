@@ -1,250 +1,429 @@
-"""The review of a run: what happened, is the record true, is the gain real.
+"""The review of a run: what happened, is the record true, which commit to take.
 
-    uv run prepare.py review [autoresearch/<tag>] [--json]
+    uv run prepare.py progress [autoresearch/<tag>]
+    uv run prepare.py review [autoresearch/<tag> ...] [--json]
 
-HEAD, index and work tree stay as they are; progress.png is drawn, and git's config
-counts how often a review of the run has looked at the test part.
+It says things as it knows them, and ends within REVIEW_S. HEAD, index and work tree
+stay as they are; progress.png is drawn, missing records are made, and git's config
+counts how often reviews of the run have looked at the test part.
 """
 
-import csv
-import io
 import json
-from datetime import UTC, datetime
+import time
+from dataclasses import dataclass, field
 
-from harness.judge import Crash
-from harness.ratchet import HERE, git
-from review import gain
-from review.gain import FOLDS, REPEATS, RESAMPLES
-from review.leak import leak
-from review.picture import draw
-from review.record import differences, find_run, score_again, train_of, what_happened
+from harness import records
+from harness.judge import Crash, one_line, say
+from harness.ratchet import HERE, git, row_of
+from review import choice, gain, text
+from review.gain import FOLDS, REPEATS, Fits
+from review.leak import N_RUNS, leak
+from review.record import (
+    Run,
+    differences,
+    evaluate,
+    find_run,
+    score_again,
+    train_of,
+    what_happened,
+)
 
 # ---------------------------------------------------------------- constants
+# From the start of a review to its end; what does not fit in is said. Of it, a part at
+# most goes to commits that have no record.
+REVIEW_S, RECORDS_S = 15 * 60, 5 * 60  # seconds of wall clock
 # Fits of a model: the fresh folds and the test part.
 N_JOBS = REPEATS * FOLDS + 1
 PICTURE = HERE / "progress.png"
-# With a p below it a difference is called larger than the noise.
-ALPHA = 0.05
-AMLB = "task framework constraint fold type result metric duration training_duration"
-# Columns of the AutoML benchmark's results.csv.
-AMLB += " seed utc"
 
 
-def look_back(branch, min_gain):
-    """(Run, what is found without labels): what happened, and is the record true.
+@dataclass
+class Look:
+    """A run, and what is found of it: the object that --json prints."""
 
-    Start and best are scored once more, each by the base's harness in a clean checkout.
-    """
+    run: Run
+    min_gain: float
+    found: dict
+    # With --json nothing is said before the end.
+    quiet: bool
+    # Of the scored commits, by hash: those that can be compared with the start's.
+    records: dict = field(default_factory=dict)
+    # What is fitted, by name: {start, chosen, last}, each commit once.
+    models: dict = field(default_factory=dict)
+    fits: dict = field(default_factory=dict)
+
+    def tell(self, *blocks):
+        """Print blocks of lines, a free line after each, at once."""
+        for lines in filter(None, blocks):
+            if not self.quiet:
+                print("\n".join(lines), end="\n\n", flush=True)
+
+    def keep(self, commit):
+        """What is found of a kept commit; of any other, a dict of no use."""
+        keeps = self.found["keeps"]
+        return next((keep for keep in keeps if keep["commit"] == commit), {})
+
+
+@dataclass
+class Bench:
+    """What it takes to fit: fork servers by commit, the data, and time."""
+
+    servers: dict
+    X: object
+    # Labels (n_rows,); the pairs (fit rows, held-out rows) of a score; row numbers.
+    y: object
+    folds: list
+    train: object
+    test: object
+    # Fits of one score, and what they may take.
+    n_jobs: int
+    budget_s: float  # seconds
+    # When the review ends, as time.monotonic has it.
+    deadline: float
+
+
+@dataclass
+class Step:
+    """A part of the review that takes n_fits fits of the model of this name."""
+
+    words: str
+    # Called with a Look, a Bench and the name.
+    function: object
+    name: str
+    n_fits: int
+
+
+# ------------------------------------------------------------- without a fit
+def look_back(branch, min_gain, quiet):
+    """A Look at what git and results.tsv say of a run: what happened, is it true."""
     run = find_run(branch)
-    found = what_happened(run) | {
-        "differences": differences(run, min_gain),
-        "notes": run.notes,
+    found = what_happened(run) | {"chosen": None, "luck": None, "gain": None}
+    found |= {"start": run.base, "records": 0, "scored_again": []}
+    found |= {"leak": {}, "fresh": {}, "test": {}}
+    found |= {"differences": differences(run, min_gain), "notes": run.notes}
+    look = Look(run, min_gain, found, quiet)
+    look.tell(text.run_lines(found), text.trust_lines(found))
+    return look
+
+
+def progress(branch, min_gain):
+    """Print where a run is, and draw it, from its log and records alone; True."""
+    look = look_back(branch, min_gain, quiet=False)
+    read_records(look)
+    reckon_luck(look)
+    tries = [(i, row) for i, _, row in look.run.mine]
+    look.tell(text.tries_lines(tries), text.luck_lines(look.found))
+    look.tell(text.note_lines(look.found))
+    draw_picture(look)
+    return True
+
+
+def read_records(look):
+    """Fill in the records there are, if their folds are those of the start's."""
+    import numpy as np
+
+    found = {commit: records.read(commit) for commit in look.run.scored}
+    first = found[look.run.base]
+    look.records = {
+        commit: record
+        for commit, record in found.items()
+        if first and record and np.array_equal(record["folds"], first["folds"])
     }
-    found |= {"models": {}, "gain": None, "test_gain": None, "leak": {}}
-    if found["best"]:
-        found["models"]["start"] = {"commit": run.base}
-        if found["best"]["commit"] != run.base:
-            found["models"]["best"] = {"commit": found["best"]["commit"]}
-    for name, model in found["models"].items():
-        found["differences"] += score_again(run, name, model)
-    return run, found
 
 
-def sources(found):
-    """{name: train.py as bytes} of the models to measure."""
-    return {name: train_of(model["commit"]) for name, model in found["models"].items()}
+def make_records(look):
+    """Score again the commits without a record, the start first, for RECORDS_S.
+
+    A base that is older than the records has a harness that keeps none.
+    """
+    read_records(look)
+    missing = [c for c in look.run.scored if c not in look.records]
+    begin = time.monotonic()
+    for done, commit in enumerate(missing):
+        spent = time.monotonic() - begin
+        if spent > RECORDS_S or (done and not records.read(look.run.base)):
+            break
+        left = spent / max(done, 1) * (len(missing) - done)
+        more = f", about {left:.0f} s more" * (done > 0)
+        say(f"scoring {commit:.7} again, it has no record{more}\n")
+        evaluate(look.run, commit)
+    if missing:
+        read_records(look)
 
 
-def measure(run, found, servers, X, y, train, test):
-    """Fill in what gain.measure finds, with the labels; count the look at the test."""
-    measured = gain.measure(servers, X, y, train, test)
-    run.notes += measured.pop("crashes")
-    if measured["models"]:
-        git("config", f"branch.{run.branch}.reviews", str(looks(run) + 1))
-    for name, model in found["models"].items():
-        model |= measured["models"].get(name, {})
-    found |= measured | {"models": found["models"]}
+def choose(look):
+    """Fill in what the records say without labels: the chosen commit, and luck."""
+    if not (keeps := look.found["keeps"]):
+        return
+    make_records(look)
+    look.found["chosen"] = keeps[-1]["commit"]
+    if look.records:
+        aucs = fold_aucs(look)
+        values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
+        chosen = choice.choose(values, kept_numbers(look), errors)
+        look.found["chosen"] = list(look.records)[chosen]
+    reckon_luck(look)
+    names = {"start": look.run.base, "chosen": look.found["chosen"]}
+    names |= {"last": keeps[-1]["commit"]}
+    # Each commit once, by its first name.
+    first = {commit: name for name, commit in reversed(names.items())}
+    look.models = {name: c for name, c in names.items() if first[c] == name}
+    look.found["records"] = len(look.records)
+    look.tell(text.choice_lines(look.found), text.luck_lines(look.found))
 
 
-def look_for_leak(found, servers, X, y, folds, budget_s):
-    """Fill in whether the scores of the last kept commit know their labels."""
-    name = max(servers, key=["start", "best"].index)
+def fold_aucs(look):
+    """Of the commits with a record: (n_commits, n_repeats, n_splits)."""
+    import numpy as np
+
+    return np.array([record["fold_aucs"] for record in look.records.values()])
+
+
+def kept_numbers(look):
+    """The places of start and keeps among the commits with a record."""
+    keeps = [look.run.base, *(keep["commit"] for keep in look.found["keeps"])]
+    recorded = list(look.records)
+    return [recorded.index(c) for c in dict.fromkeys(keeps) if c in look.records]
+
+
+def reckon_luck(look):
+    """Fill in how far as many ideas as were scored climb if all are worth the same."""
+    keeps, n_ideas = look.found["keeps"], look.found["scored"] - 1
+    if not keeps or len(look.records) < 2:
+        return
+    errors = choice.standard_errors(fold_aucs(look))
+    mean, most = choice.luck(errors, n_ideas, look.min_gain)
+    look.found["luck"] = {
+        "ideas": n_ideas,
+        "mean": float(mean[-1]),
+        "most": float(most[-1]),
+        "climb": round(keeps[-1]["val_auc"] - keeps[0]["val_auc"], 6),
+        "band": [float(value) for value in most],
+    }
+
+
+# ------------------------------------------------------- with labels, without a fit
+def correct(look, y, train):
+    """Fill in the gains on rows that did not choose.
+
+    y: labels (n_rows,); train: numbers of the rows that the records have to be of.
+    """
+    import numpy as np
+
+    kept, of_all = kept_numbers(look), list(look.records.values())
+    if len(kept) < 2:
+        return
+    folds, ranks = of_all[0]["folds"], np.array([record["ranks"] for record in of_all])
+    if not np.array_equal(np.flatnonzero(folds[0] >= 0), np.sort(train)):
+        look.run.notes.append("the records are of another table: no corrected gain")
+        return
+    errors = choice.standard_errors(fold_aucs(look))
+    given = ranks, folds, kept, errors, look.min_gain
+    gains = choice.corrected_gains(y, *given)
+    look.found["gain"] = gains["choice"] | {"corrected": True}
+    for number, numbers in zip(kept, gains["keeps"], strict=True):
+        short = {key: numbers[key] for key in ("mean", "se")}
+        look.keep(list(look.records)[number])["corrected"] = short
+    look.tell(text.corrected_lines(look.found))
+
+
+# -------------------------------------------------------------- fits, within a time
+def sources(looks):
+    """{commit: train.py as bytes} of what is fitted: of several runs, the chosen."""
+    commits = looks[0].models.values()
+    if len(looks) > 1:
+        commits = filter(None, [look.found["chosen"] for look in looks])
+    return {commit: train_of(commit) for commit in commits}
+
+
+def measure(looks, bench):
+    """Fill in what the labels say with the records, then what takes fits."""
+    for look in looks:
+        correct(look, bench.y, bench.train)
+    if len(looks) > 1:
+        compare(looks, bench)
+        return
+    (look,) = looks
     try:
-        found["leak"] = {
-            found["models"][name]["commit"]: leak(servers[name], X, y, folds, budget_s)
-        }
+        take(plan(look, bench), look, bench)
+    finally:
+        sum_up(look, bench)
+
+
+def plan(look, bench):
+    """The steps of a review, the most important first."""
+    look.fits = {name: Fits() for name in look.models}
+    names, n_leak, steps = list(look.models), N_RUNS * len(bench.folds), []
+    # The last keep, if it is not the chosen one, is of less interest.
+    for some in (names[:2], names[2:]):
+        steps += [Step("score", score, name, bench.n_jobs) for name in some]
+        steps += [Step("leak test", look_for_leak, name, n_leak) for name in some[-1:]]
+        steps += [Step("fresh folds", fit, name, N_JOBS) for name in some]
+    return steps
+
+
+def take(steps, look, bench):
+    """Take the steps while there is time, and note those that are left undone."""
+    seconds, undone = [s.n_fits * fit_s(look, bench, s.name) for s in steps], []
+    for at, step in enumerate(steps):
+        what = f"{step.words} of {step.name}"
+        # Fresh folds are of use in part, too.
+        needed = 0 if step.function is fit else seconds[at]
+        if bench.deadline - time.monotonic() < needed:
+            undone.append(what)
+            continue
+        try:
+            say(f"{what}; at most about {sum(seconds[at:]):.0f} s to the end\n")
+            step.function(look, bench, step.name)
+        except KeyboardInterrupt:
+            look.run.notes.append(f"interrupted in the {what}")
+            raise
+    if undone:
+        look.run.notes.append(f"no time left for: {', '.join(undone)}")
+
+
+def fit_s(look, bench, name):
+    """Seconds that a fit takes, by the row of the commit; 0 of one without a score."""
+    row = row_of(look.models[name], look.run.rows)
+    return float(row["wall_time_s"]) / bench.n_jobs if row and row["val_auc"] else 0.0
+
+
+def score(look, bench, name):
+    """Score a model again in a clean checkout; what is otherwise is a difference."""
+    block, found = score_again(look.run, look.models[name])
+    look.found["differences"] += found
+    look.found["scored_again"].append(name)
+    if block["wall_time_s"]:
+        look.fits[name].duration = float(block["wall_time_s"])
+
+
+def look_for_leak(look, bench, name):
+    """Fill in whether the scores of a model know their own labels."""
+    commit, left = look.models[name], bench.deadline - time.monotonic()
+    given = bench.servers[commit], bench.X, bench.y, bench.folds
+    try:
+        look.found["leak"][commit] = leak(*given, min(bench.budget_s, left))
     except Crash as crash:
-        found["notes"].append(f"no test for a leak: {crash}")
+        look.run.notes.append(f"no leak test of {name}: {crash}")
+    if commit in text.leaks(look.found):
+        look.tell(text.leak_lines(look.found))
 
 
-def leaks(found):
-    """The commits whose scores know their labels."""
-    return [commit for commit, test in found["leak"].items() if test["found"]]
+def fit(look, bench, name):
+    """Fit a model on the fresh folds; start and chosen for the test part, too."""
+    pairs = gain.fresh_folds(bench.train, bench.y)
+    if name != "last":
+        pairs.append((bench.train, bench.test))
+    commit, fits = look.models[name], look.fits[name]
+    look.run.notes += fit_pairs(bench, name, commit, pairs, fits)
 
 
-def report(run, found, task, as_json):
-    """Print the review; True if the record is true.
+def fit_pairs(bench, name, commit, pairs, fits):
+    """Fill in the fits of a model; a note if it crashed, or had no time for all."""
+    begin = bench.servers[commit], bench.X, bench.y
+    try:
+        gain.fit_all(name, *begin, pairs, bench.deadline, fits)
+    except Crash as crash:
+        if time.monotonic() < bench.deadline:
+            fits.answers.clear()
+            return [f"{name} can't be judged: {crash}"]
+        return [f"{len(fits.ends)} of {len(pairs)} fits of {name} had time"]
+    return []
+
+
+def sum_up(look, bench):
+    """Fill in what the fits so far say: on fresh folds, and on the test part."""
+    pairs = gain.fresh_folds(bench.train, bench.y)
+    look.found["fresh"] = gain.on_fresh_folds(bench.y, pairs, look.fits)
+    for name, numbers in look.found["fresh"].items():
+        numbers["commit"] = look.models[name]
+        short = {key: numbers[key] for key in ("mean", "se")}
+        look.keep(look.models[name])["fresh"] = short
+    tested = {name: of for name, of in look.fits.items() if len(pairs) in of.answers}
+    finals = {name: of.answers[len(pairs)] for name, of in tested.items()}
+    look.found["test"] = gain.on_test(bench.y[bench.test], finals)
+    for name, of in tested.items():
+        look.found["test"][name] |= {"duration": of.duration, "fit_s": of.fit_s}
+    if tested:
+        key = f"branch.{look.run.branch}.reviews"
+        git("config", key, str(looks_at_test(look) + 1))
+    gain_of_chosen = look.found["fresh"].get("chosen", {}).get("gain")
+    if gain_of_chosen and not look.found["gain"]:
+        look.found["gain"] = gain.with_t_interval(gain_of_chosen) | {"corrected": False}
+
+
+def looks_at_test(look):
+    """How often reviews of the run have looked at the test part."""
+    key = f"branch.{look.run.branch}.reviews"
+    return int(git("config", "--default", "0", "--get", key))
+
+
+def compare(looks, bench):
+    """Fill in how the chosen commits of several runs do on the same fresh folds."""
+    pairs = gain.fresh_folds(bench.train, bench.y)
+    chosen = {look.run.branch: look.found["chosen"] for look in looks}
+    fits = {name: Fits() for name, commit in chosen.items() if commit}
+    try:
+        for look in looks:
+            if (name := look.run.branch) in fits:
+                say(f"fresh folds of {name}\n")
+                given = bench, name, chosen[name], pairs, fits[name]
+                look.run.notes += fit_pairs(*given)
+    finally:
+        fresh = gain.on_fresh_folds(bench.y, pairs, fits)
+        for name, numbers in fresh.items():
+            numbers["commit"] = chosen[name]
+        for look in looks:
+            look.found["fresh"] = fresh
+
+
+# ------------------------------------------------------------------- the report
+def report(looks, task):
+    """Tell the rest of what is found, the commit to take last; True if all is true.
 
     task: cells of the AutoML benchmark's table: task, constraint, seed.
     """
-    found["amlb"] = amlb_lines(task, found["models"]) if found["best"] else []
-    found["verdict"] = verdict(found)
-    found["test_looks"] = looks(run)
-    found["record_is_true"] = not found["differences"] and not leaks(found)
-    found["picture"] = picture(run, found)
-    print(json.dumps(found, indent=2, ensure_ascii=False) if as_json else text(found))
-    return found["record_is_true"]
+    for look in looks:
+        conclude(look, task)
+    if len(looks) > 1:
+        looks[0].tell(text.fresh_lines(looks[0].found["fresh"]))
+        looks[0].tell(text.several_lines([look.found for look in looks]))
+        found = {"runs": [look.found for look in looks]}
+        found["fresh"] = looks[0].found["fresh"]
+    else:
+        (look,), found = looks, looks[0].found
+        look.tell(text.fresh_lines(found["fresh"]), text.test_lines(found))
+        look.tell(found["amlb"], text.verdict_lines(found))
+        draw_picture(look)
+    if looks[0].quiet:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    return all(look.found["record_is_true"] for look in looks)
 
 
-def looks(run):
-    """How often reviews of the run have looked at the test part."""
-    return int(git("config", "--default", "0", "--get", f"branch.{run.branch}.reviews"))
+def conclude(look, task):
+    """Fill in what follows from all that is found; tell whether the record is true."""
+    found = look.found
+    found["record_is_true"] = not found["differences"] and not text.leaks(found)
+    found["test_looks"] = looks_at_test(look)
+    found["amlb"] = text.amlb_lines(task, found["test"])
+    found["verdict"] = text.verdict(found)
+    look.tell(text.record_lines(found))
 
 
-def verdict(found):
-    """Whether the gain is real, in plain words."""
-    test = found["gain"]
-    if not found["best"]:
-        return "no commit was kept: there is no gain to judge"
-    if "best" not in found["models"]:
-        return "nothing after the start was kept: there is no gain to judge"
-    if test is None:
-        return "start and best could not both be measured: no word on the gain"
-    if test["p"] >= ALPHA:
-        return "the gain is within the noise"
-    if test["mean"] < 0:
-        return "a loss: best is worse than start by more than the noise"
-    return "the gain is larger than the noise"
-
-
-def amlb_lines(task, models):
-    """Header and a line a model for the AutoML benchmark's tables (results.csv)."""
-    table = io.StringIO()
-    lines = csv.DictWriter(table, AMLB.split(), lineterminator="\n")
-    lines.writeheader()
-    for name, model in models.items():
-        if "test_auc" in model:
-            lines.writerow(task | amlb_cells(name, model))
-    return table.getvalue().splitlines()
-
-
-def amlb_cells(name, model):
-    """The cells of a model: duration of an evaluate, training_duration of a fit."""
-    return {
-        "framework": f"autoresearch_{name}",
-        "fold": 0,
-        "type": "binary",
-        "result": f"{model['test_auc']:.6f}",
-        "metric": "auc",
-        "duration": model["duration"],
-        "training_duration": f"{model['fit_s']:.3f}",
-        "utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}",
-    }
-
-
-def picture(run, found):
-    """Draw PICTURE; its name, or None with a note if there is nothing to draw with."""
-    if not run.mine:
-        return None
+def draw_picture(look):
+    """Draw PICTURE, and tell; a failure of whatever kind is a note: it decorates."""
+    look.found["picture"] = None
+    if not look.run.mine:
+        return
     try:
-        draw(PICTURE, found, [(i, row) for i, _, row in run.mine])
-    except ModuleNotFoundError as error:
-        run.notes.append(f"no {PICTURE.name}: {error.name} is not installed: uv sync")
-        return None
-    return PICTURE.name
+        # What a matplotlibrc, a backend, a font or a folder in its place may raise is
+        # not known, and none of it may take the report down.
+        from review.picture import draw
 
-
-# ------------------------------------------------------------------- as text
-def text(found):
-    """The report for a reader."""
-    blocks = [leak_lines(found), run_lines(found), record_lines(found)]
-    blocks += [gain_lines(found), found["amlb"]]
-    if found["picture"]:
-        blocks.append([f"picture: {found['picture']}"])
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
-
-
-def leak_lines(found):
-    """A leak is the first thing to know; [] if there is none."""
-    return [
-        f"LEAK: the scores of {commit:.7} know their own labels, nothing below counts"
-        for commit in leaks(found)
-    ]
-
-
-def run_lines(found):
-    """What happened: the run in a line, then the table of what was kept."""
-    parts = ", ".join(f"{found[key]} {key}" for key in ("kept", "discarded", "crashed"))
-    n, hours = found["iterations"], found["hours"]
-    lines = [f"{found['run']}: {n} iterations in {hours} h: {parts}"]
-    if found["iterations"] == 0 and not found["keeps"]:
-        lines.append("results.tsv has no rows of this run: nothing to review yet")
-    if found["keeps"]:
-        lines += ["", f"iter commit  val_auc       Δ {'train.py':>9}  hypothesis"]
-    return lines + [keep_line(keep) for keep in found["keeps"]]
-
-
-def keep_line(keep):
-    """A kept commit as a line of the table."""
-    delta, change = "", ""
-    if keep["delta"] is not None:
-        delta, change = f"{keep['delta']:+.4f}", f"+{keep['added']} -{keep['removed']}"
-    values = f"{keep['val_auc']:.4f} {delta:>8} {change:>9}"
-    return f"{keep['iteration']:4} {keep['commit']:.7}  {values}  {keep['hypothesis']}"
-
-
-def record_lines(found):
-    """Whether the record is true: the differences, and the notes."""
-    wrong = len(found["differences"]) + len(leaks(found))
-    lines = [f"record: not true, differences: {wrong}"]
-    if found["record_is_true"]:
-        lines = ["record: true" + ", scored again alike" * bool(found["models"])]
-    for commit, test in found["leak"].items():
-        word = "found" if test["found"] else "none"
-        numbers = f"{commit:.7}: shift {test['shift']:+.4f}, p = {test['p']:.2g}"
-        lines.append(f"  leak: {word} ({numbers})")
-    lines += [f"  ! {difference}" for difference in found["differences"]]
-    return lines + [f"  note: {note}" for note in found["notes"]]
-
-
-def gain_lines(found):
-    """Whether the gain is real: the sentence, and what stands behind it."""
-    lines = [f"verdict: {found['verdict']}"]
-    if test := found["gain"]:
-        lines.append(
-            f"  cv AUC of best minus start {test['mean']:+.4f}, standard error "
-            f"{test['standard_error']:.4f}, p = {test['p']:.3g}"
-        )
-        lines.append(
-            f"  ({REPEATS} x {FOLDS} fresh folds, corrected resampled t-test; best was "
-            "chosen on the same rows, so expect a little less)"
-        )
-    models = {n: m for n, m in found["models"].items() if "cv_auc" in m}
-    if models:
-        head = ["", "cv AUC (sd)", "test AUC", "test accuracy"]
-        lines += ["", "{:6} {:>15}  {:>24}  {:>24}".format(*head)]
-    for name, model in models.items():
-        cv = f"{model['cv_auc']:.4f} ({model['cv_sd']:.4f})"
-        lines.append(f"{name:6} {cv:>15}  {test_cells(model)}")
-    if test_gain := found["test_gain"]:
-        lines.append(f"gain   {test['mean']:>+15.4f}  {test_cells(test_gain)}")
-    return [*lines, looks_line(found)] if models else lines
-
-
-def test_cells(numbers):
-    """Two cells: test AUC and accuracy with their intervals."""
-    cells = []
-    for key in ("test_auc", "test_acc"):
-        low, high = numbers[f"{key}_interval"]
-        cells.append(f"{numbers[key]:.4f} [{low:.4f}, {high:.4f}]".rjust(24))
-    return "  ".join(cells)
-
-
-def looks_line(found):
-    """How used the test part is."""
-    n = found["test_looks"]
-    times = f"{n} time" + "s" * (n != 1)
-    return (
-        f"[...]: 95 % of {RESAMPLES} stratified bootstrap resamples. The test set has "
-        f"been looked at {times} by reviews of this run."
-    )
+        draw(PICTURE, look.found, [(i, row) for i, _, row in look.run.mine])
+        look.found["picture"] = PICTURE.name
+        look.tell([f"picture: {PICTURE.name}"])
+    except Exception as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        look.run.notes.append(f"no {PICTURE.name}: {reason}")
+        look.tell(text.note_lines(look.found)[-1:])

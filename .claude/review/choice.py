@@ -1,0 +1,176 @@
+"""Which commit to take, what it is worth, and how far luck alone would have climbed.
+
+All of it from the records of the scored commits, without a fit. Commits are numbered in
+the order in which they were scored, the start is 0.
+"""
+
+from functools import partial
+
+# ---------------------------------------------------------------- constants
+# Of the bootstrap, and of simulated nights.
+RESAMPLES, NIGHTS, SEED = 1000, 4000, 1996
+# Of the resamples: the ends of a 95 % interval. Of the nights: what 5 % of them exceed.
+INTERVAL, LUCKY = [2.5, 97.5], 95
+
+
+# ------------------------------------------------------------------ the choice
+def ratchet(values, min_gain):
+    """Numbers of the commits that a ratchet keeps of these scores, the start first."""
+    kept = [0]
+    for number, value in enumerate(values):
+        if value - values[kept[-1]] > min_gain:
+            kept.append(number)
+    return kept
+
+
+def choose(values, kept, errors):
+    """The earliest kept commit within one standard error of the best kept.
+
+    values: scores (n_commits,); errors: of their differences (n_commits, n_commits).
+    The 1-SE rule (Breiman et al. 1984, Classification and Regression Trees, 3.4.3), for
+    paired scores. The earliest, for it is the simplest that the run knew.
+    """
+    best = max(kept, key=lambda number: values[number])
+    return next(k for k in kept if values[best] - values[k] <= errors[best][k])
+
+
+def standard_errors(fold_aucs):
+    """Of the differences between commits: (n_commits, n_commits).
+
+    fold_aucs: (n_commits, n_repeats, n_splits). The folds of one cross-validation are
+    other rows each, so they count; repeats are the same rows again, and do not.
+    """
+    import numpy as np
+
+    flat, n_splits = fold_aucs.reshape(len(fold_aucs), -1), fold_aucs.shape[2]
+    spread = [(flat - of_one).std(axis=1, ddof=1) for of_one in flat]
+    return np.array(spread) / n_splits**0.5
+
+
+# ---------------------------------------------------------------------- luck
+def luck(errors, n_ideas, min_gain):
+    """How far a ratchet climbs over 0 to n_ideas ideas that are all worth the same.
+
+    errors: of standard_errors(); their squares' mean is twice the variance of a score
+    by chance. Returns (mean, what 5 % of nights exceed), each (1 + n_ideas,): maxima of
+    normal scores (the expected one of n: Tippett 1925), by simulation.
+    """
+    import numpy as np
+
+    n = len(errors)
+    noise = ((np.square(errors).sum() / (n * (n - 1)) / 2) ** 0.5) if n > 1 else 0.0
+    random = np.random.default_rng(SEED)
+    scores = noise * random.standard_normal((1 + n_ideas, NIGHTS))
+    bar, climbs = scores[0], []
+    for score in scores:
+        bar = np.where(score - bar > min_gain, score, bar)
+        climbs.append(bar - scores[0])
+    return np.mean(climbs, axis=1), np.percentile(climbs, LUCKY, axis=1)
+
+
+# ------------------------------------------- chosen and reported on different rows
+def corrected_gains(y, ranks, folds, kept, errors, min_gain):
+    """Gains over the start on rows that did not choose: of the choice, of each keep.
+
+    y: labels (n_rows,); ranks: (n_commits, n_repeats, n_rows); folds: (n_repeats,
+    n_rows), -1 outside; kept: those of the run, the start first. Bootstrap
+    bias-corrected cross-validation (Tsamardinos, Greasidou and Borboudakis 2018,
+    Machine Learning 107): rows are drawn with replacement; by those drawn the ratchet
+    keeps among all commits and choose() picks; by those not drawn the pick is compared
+    with the start. Models are not fitted anew. It takes the candidates as given: who
+    proposes the next after seeing the last score gets a little more optimism through.
+
+    Returns {"choice": numbers, "keeps": [numbers of each in kept]}.
+    """
+    import numpy as np
+
+    train = folds[0] >= 0
+    drawn = draw_rows(y, train)
+    inside = mean_aucs(y, ranks, folds, drawn)
+    outside = mean_aucs(y, ranks, folds, (drawn == 0) & train[:, None])
+    usable = np.isfinite(inside[0]) & np.isfinite(outside[0])
+    inside, outside = inside[:, usable], outside[:, usable] - outside[0, usable]
+    picks, stairs = [], []
+    for values in inside.T:
+        ours = ratchet(values, min_gain)
+        picks.append(choose(values, ours, errors))
+        # What the ratchet had kept by the time of each of the run's keeps.
+        stairs.append([max(k for k in ours if k <= keep) for keep in kept])
+    every, gains = np.arange(usable.sum()), inside - inside[0]
+    chosen = choose(mean_aucs(y, ranks, folds, train[:, None])[:, 0], kept, errors)
+    return {
+        "choice": numbers(outside[picks, every], gains[chosen or kept[-1]]),
+        "keeps": [
+            numbers(outside[stair, every], gains[keep])
+            for keep, stair in zip(kept, np.transpose(stairs), strict=True)
+        ],
+    }
+
+
+def numbers(outside, spread):
+    """Mean, se and 95 % interval of a gain on the rows that did not choose.
+
+    outside: (n_resamples,), each by the third of the rows that was not drawn and of
+    another pick: their own percentiles are twice too wide. So the width is that of
+    spread, the gain of one commit on whole resamples of the rows (n_resamples,).
+    """
+    import numpy as np
+
+    mean, around = outside.mean(), spread - spread.mean()
+    interval = mean + np.percentile(around, INTERVAL)
+    found = {"mean": float(mean), "se": float(around.std(ddof=1))}
+    return found | {"interval": [float(end) for end in interval]}
+
+
+def draw_rows(y, train):
+    """How often each row is in a bootstrap sample, each class drawn for itself.
+
+    y, train: labels, and whether drawn from, (n_rows,). Returns (n_rows, RESAMPLES).
+    """
+    import numpy as np
+
+    random = np.random.default_rng(SEED)
+    drawn = np.zeros((len(y), RESAMPLES))
+    for label in (0, 1):
+        rows = np.flatnonzero(train & (y == label))
+        evenly = np.full(len(rows), 1 / len(rows))
+        drawn[rows] = random.multinomial(len(rows), evenly, size=RESAMPLES).T
+    return drawn
+
+
+def mean_aucs(y, ranks, folds, weights):
+    """AUC of each commit with the rows weighted: (n_commits, n_weights).
+
+    Ranks can be compared within their fold only: the mean over folds with both classes.
+    weights: (n_rows, n_weights).
+    """
+    import numpy as np
+
+    aucs = []
+    for repeat, fold in enumerate(folds):
+        for k in range(fold.max() + 1):
+            rows = np.flatnonzero(fold == k)
+            given = y[rows], weights[rows]
+            aucs.append([weighted_aucs(r, *given) for r in ranks[:, repeat, rows]])
+    valid = np.isfinite(aucs).sum(axis=0)
+    return np.nansum(aucs, axis=0) / np.where(valid, valid, np.nan)
+
+
+def weighted_aucs(ranks, y, weights):
+    """AUC by each column of weights (n, n_weights), NaN without both classes.
+
+    ranks, y: scores or their ranks, and labels, (n,). Pairs in order over all pairs,
+    ties counted half (Mann and Whitney 1947).
+    """
+    import numpy as np
+
+    positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
+    negative = negative[np.argsort(ranks[negative])]
+    # Of so many of the lowest negative rows, the weight.
+    lowest = np.zeros((1 + len(negative), weights.shape[1]))
+    np.cumsum(weights[negative], axis=0, out=lowest[1:])
+    for_sides = partial(np.searchsorted, ranks[negative], ranks[positive])
+    below = (lowest[for_sides("left")] + lowest[for_sides("right")]) / 2
+    pairs = weights[positive].sum(axis=0) * lowest[-1]
+    ordered = (weights[positive] * below).sum(axis=0)
+    return ordered / np.where(pairs, pairs, np.nan)
