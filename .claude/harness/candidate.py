@@ -38,15 +38,17 @@ def serve_forks(control, libraries):
     adopt_orphans()
     load(libraries)
     alive = set()
-    while (request := socket.recv_fds(control, NUMBER.size, 2))[0]:
-        (number,) = NUMBER.unpack(request[0])
-        if number == 0:
-            number = fork_candidate(control, *request[1])
-            alive |= {number} if number > 0 else set()
-        else:
-            alive.remove(number)
-            number = end(number)
-        control.sendall(NUMBER.pack(number))
+    # A judge that was killed between its request and our reply ends this as well.
+    with contextlib.suppress(ConnectionError):
+        while (request := socket.recv_fds(control, NUMBER.size, 2))[0]:
+            (number,) = NUMBER.unpack(request[0])
+            if number == 0:
+                number = fork_candidate(control, *request[1])
+                alive |= {number} if number > 0 else set()
+            else:
+                alive.remove(number)
+                number = end(number)
+            control.sendall(NUMBER.pack(number))
     for pid in alive:
         end(pid)
     kill_orphans()

@@ -414,9 +414,12 @@ def state(halt_auc, plateau):
     halt_auc: val_auc from which on it halts; plateau: iterations without a keep after
     which it asks for another kind of idea.
     """
-    branch = run_branch()
+    branch = ""
     try:
+        branch = run_branch()
         return where_it_stands(branch, halt_auc, plateau)
+    except NotARun:
+        raise
     except Refused as refused:
         return branch, f"halt: {refused}"
 

@@ -19,7 +19,7 @@ if __name__ == "__main__":
         # An ordinary chat, not on a run.
         sys.exit()
     if call.get("source") == "resume":
-        tag = summary.split()[0].removeprefix(PREFIX)
+        tag = summary.partition(" ")[0].removeprefix(PREFIX)
         print("The rules of /autoresearch do not hold in a resumed session. To go on,")
         print(f"ask the user to type /autoresearch {tag}, and make no call before.")
     elif call.get("hook_event_name") == "SessionStart":
