@@ -138,13 +138,14 @@ def test_an_honest_train_py_has_no_leak(project):
     assert done.returncode == 0 and done.stdout.startswith("leak: none (")
 
 
-def test_a_leak_is_found_by_the_command_and_tops_the_review(leaky):
+def test_a_leak_is_found_by_the_command_and_by_the_review(leaky):
     done = leaky.run("leak")
     assert done.returncode == 1 and done.stdout.startswith("leak: found (")
     (leaky.path / "run.log").write_text(leaky.run("evaluate").stdout)
     assert "KEPT" in leaky.run("log").stdout
     review = leaky.run("review")
-    assert review.returncode == 1 and review.stdout.startswith("LEAK: ")
+    assert review.returncode == 1 and "\nLEAK: the scores of" in review.stdout
+    assert "\nTake nothing: " in review.stdout
     found = json.loads(leaky.run("review", "--json").stdout)
     (test,) = found["leak"].values()
     assert test["found"] and not found["record_is_true"]
