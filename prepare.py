@@ -366,7 +366,8 @@ def limit(words):
 
 def tried():
     """Print val_auc, status and idea of what was tried on this table, in any run."""
-    print("\n".join(ratchet.tried(f'DATA_SHA256 = "{DATA_SHA256}"')))
+    rows = ratchet.tried(f'DATA_SHA256 = "{DATA_SHA256}"')
+    print("\n".join(rows or ["nothing yet on this table"]))
     return True
 
 
