@@ -258,6 +258,8 @@ def make_project(path, budget_s, landlock):
     replace(sandbox, version, f"min({landlock}, {version})")
     project.git("commit", "-qam", "tight")
     project.git("checkout", "-qb", "autoresearch/night")
+    base = project.git("rev-parse", "HEAD")
+    project.git("config", "branch.autoresearch/night.base", base)
     mark(path / "data" / "heart.csv")
     (path / "results.tsv").write_text("\t".join(BLOCK) + "\n")
     (path / "run.log").write_text("val_auc: 0.5\n")

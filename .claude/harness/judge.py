@@ -359,7 +359,7 @@ def read_answer(candidate):
         raise Refused(f"{name}: no sandbox ({reason or 'ended'}): uv run prepare.py")
     if said[1:2] == b"!":
         raise Crash(f"{name}: {reason}")
-    if len(said) != candidate.size:
+    if said[1:2] != b"=" or len(said) != candidate.size:
         killed = oom_kills() > candidate.oom_kills
         how = "killed: out of memory" if killed else "ended without an answer"
         raise Crash(f"{name}: {how}")
