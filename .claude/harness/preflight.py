@@ -7,8 +7,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
-from pathlib import Path
 
 from harness.judge import ask_all
 from harness.ratchet import (
@@ -19,6 +17,7 @@ from harness.ratchet import (
     check_locks,
     config,
     git,
+    throw_away_tree,
 )
 
 # ---------------------------------------------------------------- constants
@@ -71,20 +70,14 @@ def commit():
     if config("core.logAllRefUpdates") in ("false", "no", "off", "0"):
         remember = "git config core.logAllRefUpdates true"
         raise Refused(f"git is set to forget where a branch began: {remember}")
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder, "tree")
-        git("worktree", "add", "-q", "--detach", str(tree), "HEAD")
+    with throw_away_tree("HEAD") as place:
+        with (place / "train.py").open("a") as train:
+            train.write("# trial\n")
         try:
-            place = tree / git("rev-parse", "--show-prefix")
-            with (place / "train.py").open("a") as train:
-                train.write("# trial\n")
             git(*COMMIT.split(), folder=place)
         except Refused as refused:
-            raise Refused(
-                f"no commit can be made: {refused}: {cure(refused)}"
-            ) from None
-        finally:
-            git("worktree", "remove", "--force", str(tree))
+            said = f"no commit can be made: {refused}"
+            raise Refused(f"{said}: {cure(refused)}") from None
     return "can be made, with your settings of git"
 
 

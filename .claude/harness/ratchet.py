@@ -5,12 +5,14 @@ it git's config keeps for as long as the branch lives: branch.<branch>.base, .lo
 The state of the loop is (HEAD, its row), so it survives any interruption.
 """
 
+import contextlib
 import math
 import os
 import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -186,11 +188,13 @@ def blob(path):
 
 def check_frozen_files():
     """Refused if on a run a frozen file is not what the run's base has."""
-    branch = current_run()
     # No run, nothing frozen.
-    if not branch:
-        return
-    base = run_base(branch)
+    if branch := current_run():
+        check_frozen_since(run_base(branch))
+
+
+def check_frozen_since(base):
+    """The same of a run whose base is known."""
     if changed := changed_files(base, FROZEN):
         names = " ".join(changed)
         # By its own or the user's settings uv would write it again.
@@ -213,6 +217,31 @@ def check_locks(branch):
             cure = f"if no git is at work, rm {shlex.quote(str(left[0]))}"
             raise Refused(f"a git that was killed has left {left[0].name}: {cure}")
         time.sleep(0.05)
+
+
+def work_trees():
+    """{this folder in each work tree: the branch there, "" on none}."""
+    inside, trees = git("rev-parse", "--show-prefix"), {}
+    for entry in git("worktree", "list", "--porcelain").split("\n\n"):
+        lines = dict(line.partition(" ")[::2] for line in entry.splitlines())
+        branch = lines.get("branch", "").removeprefix("refs/heads/")
+        trees[Path(lines["worktree"], inside)] = branch
+    return trees
+
+
+@contextlib.contextmanager
+def throw_away_tree(commit, *options):
+    """This folder in a work tree that stands on the commit, on no branch, for a while.
+
+    options: of git worktree add.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder, "tree")
+        git("worktree", "add", "-q", "--detach", *options, str(top), commit)
+        try:
+            yield top / git("rev-parse", "--show-prefix")
+        finally:
+            git("worktree", "remove", "--force", str(top))
 
 
 # -------------------------------------------------------------- results.tsv
@@ -300,13 +329,10 @@ def tried(table):
 
     Not those of other tables: the prepare.py of their commits lacks the words `table`.
     """
-    trees = git("worktree", "list", "--porcelain").splitlines()
-    trees = [line.split(" ", 1)[1] for line in trees if line.startswith("worktree ")]
-    inside = git("rev-parse", "--show-prefix")
-    others = [Path(tree, inside, RESULTS.name) for tree in trees]
-    paths = [*(path for path in others if path != RESULTS), RESULTS]
+    paths = [folder / RESULTS.name for folder in work_trees()]
+    paths = [*(path for path in paths if path != RESULTS), RESULTS]
     rows = [row for path in paths for row in read_rows(path)]
-    tables = {row["commit"]: table_of(row["commit"]) for row in rows}
+    tables = tables_of({row["commit"] for row in rows})
     fields = ["val_auc", "status", "description"]
     return [
         "\t".join(row[field] for field in fields)
@@ -315,13 +341,20 @@ def tried(table):
     ]
 
 
-def table_of(commit):
-    """The line of the commit's prepare.py that names its table; "" if git lost it."""
-    try:
-        text = git("show", f"{commit}:./prepare.py")
-    except Refused:
-        return ""
-    return next((x for x in text.splitlines() if x.startswith("DATA_SHA256 = ")), "")
+def tables_of(commits):
+    """{commit: the line of its prepare.py that names its table, "" if git lost it}."""
+    inside = git("rev-parse", "--show-prefix")
+    names = "\n".join(f"{commit}:{inside}prepare.py" for commit in commits).encode()
+    found = git("cat-file", "--batch-check=%(objectname)", input=names).splitlines()
+    # Of a lost one it says the name and a word.
+    lines = {blob: "" if " " in blob else table_of(blob) for blob in set(found)}
+    return {commit: lines[blob] for commit, blob in zip(commits, found, strict=True)}
+
+
+def table_of(blob):
+    """The line of this prepare.py that names its table."""
+    lines = git("cat-file", "blob", blob).splitlines()
+    return next((line for line in lines if line.startswith("DATA_SHA256 = ")), "")
 
 
 # ---------------------------------------------------------------------- log
@@ -332,7 +365,7 @@ def log(min_gain):
     """
     branch = run_branch()
     commits, head, rows = run_commits(branch), git("rev-parse", "HEAD"), read_rows()
-    check_frozen_files()
+    check_frozen_since(commits[-1])
     check_rows(branch, head, rows)
     if changed_files(head, ["train.py"]):
         raise Refused(f"train.py is not as committed: git commit train.py, {EVALUATE}")
@@ -427,8 +460,9 @@ def state(halt_auc, plateau):
 def where_it_stands(branch, halt_auc, plateau):
     """The same, Refused where git, the rows or the frozen files do not let it go on."""
     check_locks(branch)
-    check_frozen_files()
-    commits, rows = run_commits(branch), read_rows()
+    commits = run_commits(branch)
+    check_frozen_since(commits[-1])
+    rows = read_rows()
     check_rows(branch, git("rev-parse", "HEAD"), rows)
     mine = rows_of_run(commits, rows)
     kept = [float(row["val_auc"]) for row in mine if row["status"] == "keep"]
@@ -467,7 +501,7 @@ def halt_reason(branch, mine, best, halt_auc):
     if best >= halt_auc:
         cure = "look for leakage first, by uv run prepare.py leak"
         return f"val_auc {best:.4f} >= {halt_auc}: {cure}"
-    limit, until = limit_of(branch, "limit"), limit_of(branch, "until")
+    limit, until = number_of(branch, "limit"), number_of(branch, "until")
     if 0 < limit < len(mine):
         return f"the limit of {limit} iterations is reached"
     if 0 < until <= time.time():
@@ -475,7 +509,7 @@ def halt_reason(branch, mine, best, halt_auc):
     return None
 
 
-def limit_of(branch, name):
+def number_of(branch, name):
     """The number that git config has for the branch, 0 if none."""
     key = f"branch.{branch}.{name}"
     return int(git("config", "--type=int", "--default=0", "--get", key))
@@ -506,9 +540,9 @@ def set_limits(tag="", *limits):
     if "until" in end:
         end["until"] = int(time.time()) + 3600 * end["until"]
     for name in ("limit", "until"):
-        if name in end or (name == "until" and limit_of(branch, name)):
+        if name in end or (name == "until" and number_of(branch, name)):
             git("config", f"branch.{branch}.{name}", str(end.get(name, 0)))
-    limit, until = limit_of(branch, "limit"), limit_of(branch, "until")
+    limit, until = number_of(branch, "limit"), number_of(branch, "until")
     words = [f"after {limit} iterations"] * bool(limit)
     words += [f"at {clock(until)}"] * bool(until)
     return f"{branch}: ends {' or '.join(words) or 'when it is stopped'}"

@@ -28,6 +28,8 @@ from harness.ratchet import (
     row_of,
     rows_of_run,
     run_commits,
+    throw_away_tree,
+    work_trees,
 )
 
 
@@ -82,7 +84,7 @@ def find_run(branch):
     if not git("reflog", "show", "--format=%H", f"refs/heads/{branch}"):
         raise Refused(f"{branch} has no reflog here: review it where it ran")
     commits, tip = run_commits(branch), git("rev-parse", branch)
-    base, commits = commits[-1], list(dict.fromkeys(commits))
+    base = commits[-1]
     line = git("rev-list", "--first-parent", "--reverse", tip, f"^{base}^@").split()
     with contextlib.redirect_stderr(io.StringIO()) as said:
         rows = read_rows(results_of(branch))
@@ -93,12 +95,10 @@ def find_run(branch):
 
 def results_of(branch):
     """The results.tsv of the worktree that is on the branch, or else the one here."""
-    for entry in git("worktree", "list", "--porcelain").split("\n\n"):
-        if f"branch refs/heads/{branch}" in entry.splitlines():
-            top = entry.splitlines()[0].removeprefix("worktree ")
-            results = Path(top, git("rev-parse", "--show-prefix"), RESULTS.name)
-            return results if results.exists() else RESULTS
-    return RESULTS
+    results = [
+        folder / RESULTS.name for folder, b in work_trees().items() if b == branch
+    ]
+    return results[0] if results and results[0].exists() else RESULTS
 
 
 def numbered(rows, commits, base):
@@ -239,7 +239,8 @@ def evaluate(run, commit):
 
     In a worktree that stands on the commit, so its record is kept with the others.
     """
-    with worktree(commit) as clean:
+    with throw_away_tree(commit, "--no-checkout") as clean:
+        clean.mkdir(parents=True, exist_ok=True)
         unpack(run.base, clean)
         (clean / "train.py").unlink(missing_ok=True)
         # Without a train.py: a crash, and so told.
@@ -260,20 +261,6 @@ def evaluate(run, commit):
     lines = said.splitlines()
     block = {"wall_time_s": "", "status": f"ended by {process.returncode}"}
     return block | dict(line.split(": ", 1) for line in lines if ": " in line)
-
-
-@contextlib.contextmanager
-def worktree(commit):
-    """This folder in a worktree that stands on the commit, empty; gone in the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        top = Path(folder, "tree")
-        git("worktree", "add", "-q", "--detach", "--no-checkout", str(top), commit)
-        try:
-            clean = top / git("rev-parse", "--show-prefix")
-            clean.mkdir(parents=True, exist_ok=True)
-            yield clean
-        finally:
-            git("worktree", "remove", "--force", str(top))
 
 
 def unpack(commit, folder, *paths):

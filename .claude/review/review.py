@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from harness import records
 from harness.judge import Crash, one_line, say
-from harness.ratchet import HERE, git, row_of
+from harness.ratchet import HERE, git, number_of, row_of
 from review import choice, gain, text
 from review.gain import FOLDS, REPEATS, Fits
 from review.leak import N_RUNS, leak
@@ -354,8 +354,7 @@ def sum_up(look, bench):
 
 def looks_at_test(look):
     """How often reviews of the run have looked at the test part."""
-    key = f"branch.{look.run.branch}.reviews"
-    return int(git("config", "--default", "0", "--get", key))
+    return number_of(look.run.branch, "reviews")
 
 
 def compare(looks, bench):
