@@ -58,6 +58,7 @@ from harness.judge import (
     ask_all,
     fork_server,
     n_cores,
+    no_temporary_folder,
     one_line,
     say,
     syntax_nodes,
@@ -195,20 +196,18 @@ def evaluate(prints=False):
 
     prints: show what train.py prints, and not only that of a job that crashed.
     """
-    block = dict.fromkeys(ratchet.BLOCK, "")
-    fault = "a bug of the harness: its traceback is above"
+    block, fault = dict.fromkeys(ratchet.BLOCK, ""), ratchet.HARNESS_FAULT
+    block["status"] = f"{fault}a bug of the harness: its traceback is above)"
     try:
         fill(block, prints)
-        fault = ""
     except Crash as crash:
-        block["status"], fault = f"crashed ({crash})", ""
+        block["status"] = f"crashed ({crash})"
     except (Refused, OSError, MemoryError) as error:
-        fault = one_line(str(error) or "out of memory", 1000)
+        reason = one_line(str(error) or "out of memory", 1000)
+        block["status"] = f"{fault}{reason})"
     except KeyboardInterrupt:
-        fault = "interrupted"
+        block["status"] = f"{fault}interrupted)"
     finally:
-        if fault:
-            block["status"] = f"{ratchet.HARNESS_FAULT}{fault})"
         block["wall_time_s"] = f"{time.monotonic() - START:.2f}"
         lines = [f"{key}: {value}".rstrip() for key, value in block.items()]
         print("\n".join(lines), flush=True)
@@ -256,9 +255,8 @@ def check_place():
     """Refused if project or table lies where candidates may read."""
     try:
         temporary = Path(tempfile.gettempdir()).resolve()
-    except FileNotFoundError:
-        cure = "export TMPDIR=<a folder that you may write>"
-        raise Refused(f"no folder for temporary files: {cure}") from None
+    except FileNotFoundError as error:
+        raise no_temporary_folder(error) from None
     for place in (HERE, TABLE.path.resolve(), temporary):
         for root in readable_system():
             if place.is_relative_to(root):

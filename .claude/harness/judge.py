@@ -404,8 +404,7 @@ def temporary_folder(disk_bytes):
     try:
         folder = tempfile.mkdtemp(prefix="autoresearch-")
     except OSError as error:
-        cure = "export TMPDIR=<a folder that you may write>"
-        raise Refused(f"no folder for temporary files ({error}): {cure}") from None
+        raise no_temporary_folder(error) from None
     try:
         if shutil.disk_usage(folder).free < 2 * disk_bytes:
             room = f"{2 * disk_bytes >> 20} MiB"
@@ -417,6 +416,12 @@ def temporary_folder(disk_bytes):
         if os.path.exists(folder):
             system("chmod", "-R", "u+rwx", folder)
             system("rm", "-rf", folder)
+
+
+def no_temporary_folder(error):
+    """The Refused that says so."""
+    cure = "export TMPDIR=<a folder that you may write>"
+    return Refused(f"no folder for temporary files ({error}): {cure}")
 
 
 def system(*command):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.judge import ask_all, n_cores, say
 from harness.records import standard_error
+from review.choice import INTERVAL
 
 # ---------------------------------------------------------------- constants
 # Of the cross-validation on the train part.
@@ -16,8 +17,6 @@ REPEATS, FOLDS = 10, 5
 FOLD_SEED = 2003
 # Of the bootstrap on the test part.
 RESAMPLES, RESAMPLE_SEED = 2000, 1993
-# Of the resamples: the ends of a 95 % interval.
-PERCENTILES = [2.5, 97.5]
 # Fits from one line of progress to the next.
 PROGRESS = 10
 TEST = ["test_auc", "test_acc"]
@@ -181,7 +180,7 @@ def with_intervals(values, draws):
     """Numbers of TEST: the values (2,), and percentiles of their draws (n, 2)."""
     import numpy as np
 
-    ends = np.percentile(draws, PERCENTILES, axis=0).T
+    ends = np.percentile(draws, INTERVAL, axis=0).T
     numbers = {key: float(value) for key, value in zip(TEST, values, strict=True)}
     for key, (low, high) in zip(TEST, ends, strict=True):
         numbers[f"{key}_interval"] = [float(low), float(high)]

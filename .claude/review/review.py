@@ -11,6 +11,7 @@ counts how often reviews of the run have looked at the test part.
 import json
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from harness import records
 from harness.judge import Crash, one_line, say
@@ -80,6 +81,11 @@ class Bench:
     budget_s: float  # seconds
     # When the review ends, as time.monotonic has it.
     deadline: float
+
+    @cached_property
+    def fresh(self):
+        """The pairs of fresh_folds(), the same for all models."""
+        return gain.fresh_folds(self.train, self.y)
 
 
 @dataclass
@@ -311,11 +317,9 @@ def look_for_leak(look, bench, name):
 
 def fit(look, bench, name):
     """Fit a model on the fresh folds; start and chosen for the test part, too."""
-    pairs = gain.fresh_folds(bench.train, bench.y)
-    if name != "last":
-        pairs.append((bench.train, bench.test))
+    tested = [] if name == "last" else [(bench.train, bench.test)]
     commit, fits = look.models[name], look.fits[name]
-    look.run.notes += fit_pairs(bench, name, commit, pairs, fits)
+    look.run.notes += fit_pairs(bench, name, commit, bench.fresh + tested, fits)
 
 
 def fit_pairs(bench, name, commit, pairs, fits):
@@ -333,7 +337,7 @@ def fit_pairs(bench, name, commit, pairs, fits):
 
 def sum_up(look, bench):
     """Fill in what the fits so far say: on fresh folds, and on the test part."""
-    pairs = gain.fresh_folds(bench.train, bench.y)
+    pairs = bench.fresh
     look.found["fresh"] = gain.on_fresh_folds(bench.y, pairs, look.fits)
     for name, numbers in look.found["fresh"].items():
         numbers["commit"] = look.models[name]
@@ -359,7 +363,7 @@ def looks_at_test(look):
 
 def compare(looks, bench):
     """Fill in how the chosen commits of several runs do on the same fresh folds."""
-    pairs = gain.fresh_folds(bench.train, bench.y)
+    pairs = bench.fresh
     chosen = {look.run.branch: look.found["chosen"] for look in looks}
     fits = {name: Fits() for name, commit in chosen.items() if commit}
     try:
