@@ -62,27 +62,31 @@ def weaker(project, C=0.1):
 
 # ------------------------------------------------------------- git and the shell
 @pytest.mark.parametrize(
-    "setting",
+    "settings",
     [
-        {},
-        {"commit.gpgsign": "true", "gpg.format": "ssh", "user.signingkey": "/none.pub"},
-        {"log.showSignature": "true", "core.autocrlf": "true", "diff.noprefix": "true"},
-        {"core.hooksPath": "hooks", "core.quotePath": "true", "status.short": "true"},
-        {"core.autocrlf": "input", "core.fsmonitor": "true", "core.pager": "false"},
+        "commit.gpgsign=true gpg.format=ssh user.signingkey=/none.pub "
+        "log.showSignature=true core.autocrlf=true "
+        "diff.external=false diff.noprefix=true diff.relative=true",
+        "core.hooksPath=hooks core.quotePath=true core.pager=false status.short=true "
+        "core.autocrlf=input core.fsmonitor=true core.attributesFile=hooks/binary",
     ],
-    ids=lambda setting: " ".join(setting) or "noclobber",
 )
-def test_the_loops_commands_work_whatever_the_users_settings(run, setting):
+def test_the_loops_commands_work_whatever_the_users_settings(run, settings):
     hooks = run.path / "hooks"
     hooks.mkdir()
-    (hooks / "pre-commit").write_text("#!/bin/sh\nexit 1\n")
-    (hooks / "pre-commit").chmod(0o755)
-    for name, value in setting.items():
-        run.git("config", name, value)
+    (hooks / "binary").write_text("*.py binary\n")
+    for name in ("pre-commit", "post-checkout"):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    for setting in settings.split():
+        run.git("config", *setting.split("=", 1))
+    run.git("tag", "autoresearch/t", "trunk")
     for C, word in [(0.1, "KEPT"), (0.00001, "DISCARDED"), (0.3, "KEPT")]:
         weaker(run, C)
         said = run.shell(f"set -C; {by_hand(SECOND)}; {by_hand(THIRD)}")
         assert "status: ok" in said and word in said and "next: propose" in said
+    assert "3 iterations in 0.0 h: 2 kept, 1 discarded" in run.run("progress").stdout
+    assert "ok   commit" in run.run().stdout
 
 
 def test_the_variables_of_a_git_hook_do_not_reach_the_harness(run, tmp_path):
@@ -174,6 +178,7 @@ def test_without_a_reflog_the_bar_and_the_count_stay(run, loss):
     assert "iter 1 · 0 kept · best 0.8960" in state(run)
     weaker(run, 0.00002)
     assert "DISCARDED" in run.shell(f"{by_hand(SECOND)}; {by_hand(THIRD)}")
+    assert "2 iterations in 0.0 h: 0 kept, 2 discarded" in run.run("progress").stdout
     replace(run.path / "prepare.py", "BUDGET_S = 180", "BUDGET_S = 181")
     assert "frozen: prepare.py" in run.evaluate()[0]["status"]
 

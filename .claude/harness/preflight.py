@@ -71,6 +71,7 @@ def commit():
         remember = "git config core.logAllRefUpdates true"
         raise Refused(f"git is set to forget where a branch began: {remember}")
     with throw_away_tree("HEAD") as place:
+        git("reset", "--quiet", "--hard", folder=place)
         with (place / "train.py").open("a") as train:
             train.write("# trial\n")
         try:

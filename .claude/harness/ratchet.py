@@ -108,7 +108,7 @@ def run_base(branch):
     Until the first evaluate has recorded it, the branch's reflog tells.
     """
     recorded, first = config(f"branch.{branch}.base"), created_at(branch)
-    base, head = recorded or first, git("rev-parse", branch)
+    base, head = recorded or first, git("rev-parse", f"refs/heads/{branch}")
     begin = f"git config branch.{branch}.base"
     if not base:
         cure = f"if it is to begin at its last commit, {begin} {head}"
@@ -152,8 +152,10 @@ def run_commits(branch):
     Those between base and tip, those that were logged, those the branch stood on.
     """
     base = run_base(branch)
-    line = git("rev-list", "--first-parent", branch, f"^{base}").split()
-    stood_on = git("log", "--walk-reflogs", "--format=%H", f"refs/heads/{branch}", "--")
+    # By its full name: a tag or a folder may be called the same.
+    ref = f"refs/heads/{branch}"
+    line = git("rev-list", "--first-parent", ref, f"^{base}", "--").split()
+    stood_on = git("log", "--walk-reflogs", "--format=%H", ref, "--")
     later = dict.fromkeys([*line, *logged(branch), *stood_on.split()])
     return [*(commit for commit in later if commit != base), base]
 
@@ -230,16 +232,19 @@ def work_trees():
 
 
 @contextlib.contextmanager
-def throw_away_tree(commit, *options):
-    """This folder in a work tree that stands on the commit, on no branch, for a while.
+def throw_away_tree(commit):
+    """This folder, still empty, in a work tree that stands on the commit, for a while.
 
-    options: of git worktree add.
+    On no branch; without the checkout, which would run a hook of the user's.
     """
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder, "tree")
-        git("worktree", "add", "-q", "--detach", *options, str(top), commit)
+        options = ["--quiet", "--detach", "--no-checkout"]
+        git("worktree", "add", *options, str(top), commit)
         try:
-            yield top / git("rev-parse", "--show-prefix")
+            place = top / git("rev-parse", "--show-prefix")
+            place.mkdir(parents=True, exist_ok=True)
+            yield place
         finally:
             git("worktree", "remove", "--force", str(top))
 

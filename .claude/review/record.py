@@ -75,15 +75,13 @@ class Run:
 def find_run(branch):
     """The run of this branch or tag, or of the branch here; Refused if it is none."""
     here = git("branch", "--show-current") or "a detached HEAD"
-    runs = git("for-each-ref", "--format=%(refname:short)", f"refs/heads/{PREFIX}")
+    runs = git("for-each-ref", "--format=%(refname:lstrip=2)", f"refs/heads/{PREFIX}")
     wanted = {branch or here, f"{PREFIX}{branch}"} & set(runs.split())
     if not wanted:
         cure = ", ".join(runs.split()) or "there is none yet"
         raise Refused(f"{one_line(branch or here)} is not a run; name one: {cure}")
     branch = max(wanted)
-    if not git("reflog", "show", "--format=%H", f"refs/heads/{branch}"):
-        raise Refused(f"{branch} has no reflog here: review it where it ran")
-    commits, tip = run_commits(branch), git("rev-parse", branch)
+    commits, tip = run_commits(branch), git("rev-parse", f"refs/heads/{branch}")
     base = commits[-1]
     line = git("rev-list", "--first-parent", "--reverse", tip, f"^{base}^@").split()
     with contextlib.redirect_stderr(io.StringIO()) as said:
@@ -146,8 +144,11 @@ def told(run, at):
     if at == 0:
         return keep | {"delta": None, "added": None, "removed": None}
     _, before, old = run.kept[at - 1]
-    lines = git("diff", "--numstat", before, commit, "--", "train.py").split()
-    added, removed = map(int, lines[:2] or (0, 0))
+    counts = git("diff-tree", "-r", "--numstat", before, commit, "--", "train.py")
+    # Of a file that an attribute calls binary git counts no lines.
+    added, removed = (
+        int(n) if n.isdigit() else None for n in counts.split()[:2] or "00"
+    )
     delta = round(float(row["val_auc"]) - float(old["val_auc"]), 6)
     return keep | {"delta": delta, "added": added, "removed": removed}
 
@@ -175,8 +176,10 @@ def differences(run, min_gain):
 
 def frozen_changes(run):
     """Frozen files that are not as at the base: at the tip, and in the work tree."""
-    names = git("diff", "--name-only", run.base, run.tip, "--", *FROZEN).splitlines()
-    found = [f"{name}: frozen, but changed in {run.branch}" for name in names]
+    names = git("diff-tree", "-r", "--name-only", run.base, run.tip, "--", *FROZEN)
+    found = [
+        f"{name}: frozen, but changed in {run.branch}" for name in names.splitlines()
+    ]
     here = changed_files(run.base, FROZEN)
     if git("branch", "--show-current") == run.branch:
         return found + [f"{name}: frozen, but changed on disk" for name in here]
@@ -239,8 +242,7 @@ def evaluate(run, commit):
 
     In a worktree that stands on the commit, so its record is kept with the others.
     """
-    with throw_away_tree(commit, "--no-checkout") as clean:
-        clean.mkdir(parents=True, exist_ok=True)
+    with throw_away_tree(commit) as clean:
         unpack(run.base, clean)
         (clean / "train.py").unlink(missing_ok=True)
         # Without a train.py: a crash, and so told.

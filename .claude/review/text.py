@@ -36,9 +36,8 @@ def run_lines(found):
 
 def keep_line(keep):
     """A kept commit as a line of the table."""
-    delta, change = "", ""
-    if keep["delta"] is not None:
-        delta, change = f"{keep['delta']:+.4f}", f"+{keep['added']} -{keep['removed']}"
+    delta = "" if keep["delta"] is None else f"{keep['delta']:+.4f}"
+    change = "" if keep["added"] is None else f"+{keep['added']} -{keep['removed']}"
     values = f"{keep['val_auc']:.4f} {delta:>8} {change:>9}"
     return f"{keep['iteration']:4} {keep['commit']:.7}  {values}  {keep['hypothesis']}"
 
