@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -166,7 +167,8 @@ def test_run_killed_with_a_fled_process_leaves_no_orphan(project):
 
 @linux
 def test_children_that_the_shell_had_before_are_left_alone(project):
-    words = f"exec {sys.executable} prepare.py evaluate > >(tee run.log > /dev/null)"
+    words = "exec {} prepare.py evaluate > >(tee run.log > /dev/null)"
+    words = words.format(shlex.quote(sys.executable))
     done = subprocess.run(["bash", "-c", words], cwd=project.path)
     assert done.returncode == 0
     log, end = project.path / "run.log", time.monotonic() + 10
