@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import threading
 import time
 
 import numpy as np
@@ -178,6 +179,13 @@ def test_limits_are_in_iterations_and_in_hours(run):
     assert "next: halt: the limit of 1 iterations" in run.run("state").stdout
     run.run("limit", "trial", "2")
     assert "next: propose" in run.run("state").stdout
+
+
+def test_a_lock_that_another_run_holds_for_a_moment_is_waited_for(run):
+    lock = run.path / ".git" / "config.lock"
+    lock.touch()
+    threading.Timer(1, lock.unlink).start()
+    assert "ends after 7 iterations" in run.run("limit", "trial", "7").stdout
 
 
 @pytest.mark.parametrize(

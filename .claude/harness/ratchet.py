@@ -83,6 +83,18 @@ def config(name):
     return git("config", "--default=", "--get", name)
 
 
+def set_config(*args):
+    """Write into git's config, whose lock another run may hold for a moment."""
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            return git("config", *args)
+        except Refused:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
+
+
 def run_branch():
     """The branch of the run; NotARun when HEAD is not on one."""
     branch = git("branch", "--show-current")
@@ -135,7 +147,7 @@ def created_at(branch):
 def record_base():
     """Record where the run of HEAD's branch began, once; nothing outside of a run."""
     if (branch := current_run()) and not config(f"branch.{branch}.base"):
-        git("config", f"branch.{branch}.base", run_base(branch))
+        set_config(f"branch.{branch}.base", run_base(branch))
 
 
 def current_run():
@@ -382,7 +394,7 @@ def log(min_gain):
     row |= {"description": describe(block)}
     was = f"{head} {row['status']} {row['val_auc'] or 'none'}"
     try:
-        git("config", "--replace-all", f"branch.{branch}.logged", was, f"^{head}")
+        set_config("--replace-all", f"branch.{branch}.logged", was, f"^{head}")
         append_row(row)
     except (Refused, OSError) as error:
         again = "nothing was logged: mend it, then uv run prepare.py log"
@@ -546,7 +558,7 @@ def set_limits(tag="", *limits):
         end["until"] = int(time.time()) + 3600 * end["until"]
     for name in ("limit", "until"):
         if name in end or (name == "until" and number_of(branch, name)):
-            git("config", f"branch.{branch}.{name}", str(end.get(name, 0)))
+            set_config(f"branch.{branch}.{name}", str(end.get(name, 0)))
     limit, until = number_of(branch, "limit"), number_of(branch, "until")
     words = [f"after {limit} iterations"] * bool(limit)
     words += [f"at {clock(until)}"] * bool(until)

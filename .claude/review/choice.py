@@ -10,6 +10,9 @@ from statistics import NormalDist
 # ---------------------------------------------------------------- constants
 # Of the bootstrap, and of simulated nights.
 RESAMPLES, NIGHTS, SEED = 1000, 4000, 1996
+# Of a class with more rows, so many groups of rows are drawn: the error of a gain is
+# known by RESAMPLES only as long as these are more than what is drawn.
+GROUPS = 250
 # Percent: below either end of a 95 % interval; of the nights, below what 5 % exceed.
 INTERVAL, LUCKY = [2.5, 97.5], 95
 
@@ -87,10 +90,9 @@ def corrected_gains(y, ranks, folds, kept, errors, min_gain):
     """
     import numpy as np
 
-    train = folds[0] >= 0
-    drawn = draw_rows(y, train)
-    inside = mean_aucs(y, ranks, folds, drawn)
-    outside = mean_aucs(y, ranks, folds, (drawn == 0) & train[:, None])
+    group, drawn = draw_rows(y, folds[0] >= 0)
+    inside = mean_aucs(y, ranks, folds, group, drawn)
+    outside = mean_aucs(y, ranks, folds, group, drawn == 0)
     usable = np.isfinite(inside[0]) & np.isfinite(outside[0])
     inside, outside = inside[:, usable], outside[:, usable] - outside[0, usable]
     picks, stairs = [], []
@@ -99,8 +101,7 @@ def corrected_gains(y, ranks, folds, kept, errors, min_gain):
         picks.append(choose(values, ours, errors))
         # What the ratchet had kept by the time of each of the run's keeps.
         stairs.append([max(k for k in ours if k <= keep) for keep in kept])
-    every, gains, drawn = np.arange(len(picks)), inside - inside[0], drawn[train]
-    drawn = drawn[:, usable]
+    every, gains, drawn = np.arange(len(picks)), inside - inside[0], drawn[:, usable]
     return {
         "choice": numbers(outside[picks, every], gains[picks, every], drawn),
         "keeps": [
@@ -114,18 +115,18 @@ def numbers(outside, inside, drawn):
     """Mean, se and 95 % interval of a gain on the rows that did not choose.
 
     outside, inside: gain of each resample's pick, on the rows it did not draw and on
-    those it drew (n_resamples,); drawn: how often, (n_rows, n_resamples). A resample
-    is one pick and a third of the rows, the mean is of all picks and rows: it varies
-    less. How much, the covariance of each row's count and the gain tells
+    those it drew (n_resamples,); drawn: of draw_rows(), (n_groups, n_resamples). A
+    resample is one pick and a third of the rows, the mean is of all picks and rows: it
+    varies less. How much, the covariance of each row's count and the gain tells
     (infinitesimal jackknife: Efron 2014, JASA 109), less what the finite number of
     resamples adds (Wager, Hastie and Efron 2014, JMLR 15). The gain is the inside one,
     for that moves with the rows; the rows outside are those with count 0.
     """
     import numpy as np
 
-    n_rows, n_resamples = drawn.shape
+    n_groups, n_resamples = drawn.shape
     covariances = drawn @ (inside - inside.mean()) / n_resamples
-    by_chance = n_rows / n_resamples * inside.var()
+    by_chance = n_groups / n_resamples * inside.var()
     se = max(np.square(covariances).sum() - by_chance, 0) ** 0.5
     mean, normal = outside.mean(), NormalDist()
     interval = [mean + se * normal.inv_cdf(end / 100) for end in INTERVAL]
@@ -134,26 +135,28 @@ def numbers(outside, inside, drawn):
 
 
 def draw_rows(y, train):
-    """How often each row is in a bootstrap sample, each class drawn for itself.
+    """How often rows are in a bootstrap sample, each class drawn for itself.
 
-    y, train: labels, and whether drawn from, (n_rows,). Returns (n_rows, RESAMPLES).
+    y, train: labels, and whether drawn from, (n_rows,). Returns the number of each
+    row's group, -1 outside, (n_rows,), and the counts (n_groups, RESAMPLES). A group is
+    one row; of many rows several, at random.
     """
     import numpy as np
 
-    random = np.random.default_rng(SEED)
-    drawn = np.zeros((len(y), RESAMPLES))
+    random, group, counts = np.random.default_rng(SEED), np.full(len(y), -1), []
     for label in (0, 1):
-        rows = np.flatnonzero(train & (y == label))
-        evenly = np.full(len(rows), 1 / len(rows))
-        drawn[rows] = random.multinomial(len(rows), evenly, size=RESAMPLES).T
-    return drawn
+        rows = random.permutation(np.flatnonzero(train & (y == label)))
+        n = min(len(rows), GROUPS)
+        group[rows] = group.max() + 1 + np.arange(len(rows)) % n
+        counts.append(random.multinomial(n, np.full(n, 1 / n), size=RESAMPLES).T)
+    return group, np.concatenate(counts).astype(float)
 
 
-def mean_aucs(y, ranks, folds, weights):
+def mean_aucs(y, ranks, folds, group, weights):
     """AUC of each commit with the rows weighted: (n_commits, n_weights).
 
     Ranks can be compared within their fold only: the mean over folds with both classes.
-    weights: (n_rows, n_weights).
+    group: of each row, (n_rows,); weights: of a group's rows, (n_groups, n_weights).
     """
     import numpy as np
 
@@ -161,7 +164,7 @@ def mean_aucs(y, ranks, folds, weights):
     for repeat, fold in enumerate(folds):
         for k in range(fold.max() + 1):
             rows = np.flatnonzero(fold == k)
-            given = y[rows], weights[rows]
+            given = y[rows], weights[group[rows]]
             aucs.append([weighted_aucs(r, *given) for r in ranks[:, repeat, rows]])
     valid = np.isfinite(aucs).sum(axis=0)
     return np.nansum(aucs, axis=0) / np.where(valid, valid, np.nan)

@@ -15,7 +15,7 @@ from functools import cached_property
 
 from harness import records
 from harness.judge import Crash, one_line, say
-from harness.ratchet import HERE, git, number_of, row_of
+from harness.ratchet import HERE, number_of, row_of, set_config
 from review import choice, gain, text
 from review.gain import FOLDS, REPEATS, Fits
 from review.leak import N_RUNS, leak
@@ -350,7 +350,7 @@ def sum_up(look, bench):
         look.found["test"][name] |= {"duration": of.duration, "fit_s": of.fit_s}
     if tested:
         key = f"branch.{look.run.branch}.reviews"
-        git("config", key, str(looks_at_test(look) + 1))
+        set_config(key, str(looks_at_test(look) + 1))
     gain_of_chosen = look.found["fresh"].get("chosen", {}).get("gain")
     if gain_of_chosen and not look.found["gain"]:
         look.found["gain"] = gain.with_t_interval(gain_of_chosen) | {"corrected": False}
