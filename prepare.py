@@ -44,6 +44,7 @@ import runpy
 import signal
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 # The clock of the budget runs from here.
@@ -381,7 +382,9 @@ def review(branches, as_json):
     """Print the review of a run, or of several side by side; True if all is true."""
     from review import review as morning
 
-    looks = [morning.look_back(b, MIN_GAIN, as_json) for b in branches or [None]]
+    look_at = partial(morning.look_back, min_gain=MIN_GAIN, quiet=as_json)
+    several = len(branches) > 1
+    looks = [look_at(b, is_one_of_several=several) for b in branches or [None]]
     task = {"task": TABLE.path.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
     try:
         look_closer(looks)

@@ -404,6 +404,10 @@ def test_several_runs_are_compared_on_the_same_fresh_folds(night, tmp_path):
         assert run["test"] == {} and run["verdict"]
     assert "p" in found["fresh"]["autoresearch/other"]["gain"]
     assert looks == "0"
+    words = project.run("review", "demo", "other").stdout
+    for name in ("demo", "other"):
+        assert f"\nautoresearch/{name}: chosen: " in words
+        assert f"\nautoresearch/{name}: luck: " in words
 
 
 @pytest.mark.thorough

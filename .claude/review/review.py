@@ -45,8 +45,9 @@ class Look:
     run: Run
     min_gain: float
     found: dict
-    # With --json nothing is said before the end.
+    # With --json nothing is said before the end; of several runs, whose it is.
     quiet: bool
+    is_one_of_several: bool = False
     # Of the scored commits, by hash: those that can be compared with the start's.
     records: dict = field(default_factory=dict)
     # What is fitted, by name: {start, chosen, last}, each commit once.
@@ -54,6 +55,12 @@ class Look:
     fits: dict = field(default_factory=dict)
 
     def tell(self, *blocks):
+        """Print blocks of lines on this run."""
+        whose = f"{self.run.branch}: " * self.is_one_of_several
+        for first, *rest in filter(None, blocks):
+            self.tell_of_all([whose + first.removeprefix(whose), *rest])
+
+    def tell_of_all(self, *blocks):
         """Print blocks of lines, a free line after each, at once."""
         for lines in filter(None, blocks):
             if not self.quiet:
@@ -100,14 +107,14 @@ class Step:
 
 
 # ------------------------------------------------------------- without a fit
-def look_back(branch, min_gain, quiet):
+def look_back(branch, min_gain, quiet, is_one_of_several=False):
     """A Look at what git and results.tsv say of a run: what happened, is it true."""
     run = find_run(branch)
     found = what_happened(run) | {"chosen": None, "luck": None, "gain": None}
     found |= {"start": run.base, "records": 0, "scored_again": []}
     found |= {"leak": {}, "fresh": {}, "test": {}}
     found |= {"differences": differences(run, min_gain), "notes": run.notes}
-    look = Look(run, min_gain, found, quiet)
+    look = Look(run, min_gain, found, quiet, is_one_of_several)
     look.tell(text.run_lines(found), text.trust_lines(found))
     return look
 
@@ -389,8 +396,8 @@ def report(looks, task):
     for look in looks:
         conclude(look, task)
     if len(looks) > 1:
-        looks[0].tell(text.fresh_lines(looks[0].found["fresh"]))
-        looks[0].tell(text.several_lines([look.found for look in looks]))
+        looks[0].tell_of_all(text.fresh_lines(looks[0].found["fresh"]))
+        looks[0].tell_of_all(text.several_lines([look.found for look in looks]))
         found = {"runs": [look.found for look in looks]}
         found["fresh"] = looks[0].found["fresh"]
     else:
