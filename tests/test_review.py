@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import Project, replace
+from conftest import ROOT, Project, replace
 from scipy import stats
 from sklearn.datasets import make_moons
 from sklearn.metrics import roc_auc_score
@@ -408,6 +408,27 @@ def test_several_runs_are_compared_on_the_same_fresh_folds(night, tmp_path):
     for name in ("demo", "other"):
         assert f"\nautoresearch/{name}: chosen: " in words
         assert f"\nautoresearch/{name}: luck: " in words
+
+
+@pytest.mark.thorough
+def test_nights_of_other_machines_are_brought_home_as_the_docs_say(night, tmp_path):
+    docs = (ROOT / "docs" / "many-nights.md").read_text()
+    bring_home = re.search(r"^    for n in .*?^    done$", docs, re.M | re.S)[0]
+    home = night.copy(tmp_path / "home")
+    home.git("checkout", "-q", "trunk")
+    home.git("branch", "-qD", "autoresearch/demo")
+    shutil.rmtree(home.path / ".git" / "autoresearch")
+    for n in "12":
+        there = night.copy(tmp_path / f"night-{n}")
+        there.git("branch", "-qm", f"autoresearch/night-{n}")
+    home.shell(bring_home)
+    words = home.run("review", "night-1", "night-2").stdout
+    for n in "12":
+        counts = "3 iterations in 0.0 h: 1 kept, 1 discarded, 1 crashed"
+        assert f"autoresearch/night-{n}: {counts}" in words
+        assert f"autoresearch/night-{n}: record: true" in words
+        assert f"autoresearch/night-{n}: gain: " in words
+    assert "git has no such commits" not in words
 
 
 @pytest.mark.thorough
