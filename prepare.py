@@ -44,7 +44,6 @@ import runpy
 import signal
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 # The clock of the budget runs from here.
@@ -147,10 +146,11 @@ def server_of(source, n_jobs, prints=False):
     return fork_server(source, SEED, n_jobs, MEMORY_SHARE, DISK_BYTES, prints)
 
 
-def score(server, X, y):
+def score(server, X, y, say=say):
     """(scores, record) of the server's train.py; Crash if it has none.
 
-    scores: val_auc, test_auc and test_acc; record: what records.save() keeps.
+    scores: val_auc, test_auc and test_acc; record: what records.save() keeps; say:
+    called with a line on each job done.
     """
     from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -308,7 +308,7 @@ def examine(server, X, target, y):
     processes = min(n_cores(), len(JOBS))
     values = table.counted(target, y == 1)
     try:
-        scores, _ = score(server, X, y)
+        scores, _ = score(server, X, y, say=lambda line: None)
         chance = f"{scores['val_auc']} and {scores['test_auc']}"
     except (Crash, Refused) as fault:
         chance = str(fault)
@@ -339,7 +339,10 @@ def log():
     line, row, bar = ratchet.log(MIN_GAIN)
     print(line)
     # What it says of this commit must not pass for what the next one scored.
-    records.put_away(ratchet.RUN_LOG, row["commit"])
+    try:
+        records.put_away(ratchet.RUN_LOG, row["commit"])
+    except OSError as error:
+        say(f"{ratchet.RUN_LOG.name} stays where it is: {error}\n")
     if bar and (gain := records.gain_against(row["commit"], bar["commit"])):
         print(gain)
     return True
@@ -375,16 +378,15 @@ def progress(branch=None):
     # Only here, and in review: the night has no need of it.
     from review import review as morning
 
-    return morning.progress(branch, MIN_GAIN)
+    return morning.progress(branch)
 
 
 def review(branches, as_json):
     """Print the review of a run, or of several side by side; True if all is true."""
     from review import review as morning
 
-    look_at = partial(morning.look_back, min_gain=MIN_GAIN, quiet=as_json)
     several = len(branches) > 1
-    looks = [look_at(b, is_one_of_several=several) for b in branches or [None]]
+    looks = [morning.look_back(b, as_json, several) for b in branches or [None]]
     task = {"task": TABLE.path.stem, "constraint": f"{BUDGET_S}s", "seed": SEED}
     try:
         look_closer(looks)

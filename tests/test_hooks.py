@@ -100,6 +100,7 @@ grep -v "^test_" run.log | tail -n 40
 grep -v '^test_' run.log | head -20 | tail -5
 cut -f2,5,6 results.tsv | tail -20
 uv run prepare.py describe
+uv run prepare.py leak
 uv run prepare.py tried | tail -n 30
 uv run prepare.py state 2>&1
 uv run prepare.py log 2>&1

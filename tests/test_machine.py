@@ -47,7 +47,7 @@ def by_hand(command):
 
 def cure_in(text):
     """The command that a refusal prints: its last words."""
-    return re.search(r".*(?:: |, )((?:git|export|rm) .*)$", text.strip(), re.M)[1]
+    return re.search(r".*(?:: |, )((?:git|export|rm|sed) .*)$", text.strip(), re.M)[1]
 
 
 def state(project):
@@ -226,6 +226,26 @@ def test_a_row_that_is_not_as_it_was_logged_stops_the_log_with_a_cure(run, damag
     assert "too" not in results.read_text()
     run.shell(cure_in(state(run)))
     assert "KEPT" in run.evaluate_and_log().stdout
+
+
+def test_a_row_that_was_never_logged_is_refused_with_a_cure(run):
+    weaker(run)
+    run.git("commit", "-qam", "an idea")
+    row = [run.git("rev-parse", "--short=7", "HEAD"), "0.95", "0.95", "1", "keep", "x"]
+    with (run.path / "results.tsv").open("a") as results:
+        results.write("\t".join(row) + "\n")
+    assert "never logged" in state(run)
+    run.shell(cure_in(state(run)))
+    assert "next: run" in state(run)
+
+
+def test_a_run_whose_baseline_crashed_goes_on(project):
+    (project.path / "train.py").write_text("1 / 0\n")
+    project.git("commit", "-qam", "broken")
+    project.git("checkout", "-qb", "autoresearch/t")
+    assert "CRASHED" in project.evaluate_and_log().stdout
+    assert "next: propose" in state(project)
+    assert "KEPT" in project.iterate(BASELINE).stdout
 
 
 def test_another_lock_than_the_bases_is_refused_with_a_cure(run):

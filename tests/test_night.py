@@ -74,16 +74,20 @@ def test_a_keep_must_be_above_the_bar_by_min_gain(project):
     assert "(Δ +0.0041) | DISCARDED" in project.iterate(with_C(0.1)).stdout
     project.git("reset", "-q", "--keep", "HEAD~1")
     assert "(Δ +0.0059) | KEPT" in project.iterate(with_C(0.3)).stdout
+    # What the run was to ask for, whatever is asked for now.
+    project.git("checkout", "-q", "trunk")
+    replace(project.path / "prepare.py", "MIN_GAIN = 0.005\n", "MIN_GAIN = 0.009\n")
+    assert "rows, git and frozen files agree" in project.run("progress", "trial").stdout
 
 
 def test_the_gain_stands_beside_its_noise(run):
     iteration, noise = run.iterate(with_C(0.1)).stdout.splitlines()
     assert iteration.startswith("iter 1 | val_auc=0.9001 (Δ +0.0041) | KEPT — ")
-    pattern = r"Δ \+0\.0041 ± (0\.\d{4}) over the folds, 3 of 5 up: within the noise"
+    pattern = r"± (0\.\d{4}) \(2 standard errors\) over the folds, 3 of 5 up: within .*"
     said = float(re.fullmatch(pattern, noise)[1])
     old, new = (record_of(run, c)["fold_aucs"].ravel() for c in ("HEAD~1", "HEAD"))
     error = np.std(new - old, ddof=1) * math.sqrt(1 / 5 + 1 / 4)
-    assert said == round(error, 4) == round(standard_error(new - old, 5), 4)
+    assert said == round(2 * error, 4) == round(2 * standard_error(new - old, 5), 4)
 
 
 def test_a_keep_is_told_from_a_tie_in_the_line(run):
@@ -94,6 +98,14 @@ def test_a_keep_is_told_from_a_tie_in_the_line(run):
     said = run.iterate(BASELINE + "\n# the same\n").stdout
     assert "(Δ +0.000002) | KEPT" in said
     assert "(Δ +0.0000) | DISCARDED" in run.iterate(BASELINE + "\n# again\n").stdout
+
+
+def test_a_record_that_a_power_cut_has_emptied_is_no_record(run):
+    (record,) = (run.path / ".git" / "autoresearch").glob("*.npz")
+    record.write_bytes(b"")
+    done = run.iterate(with_C(0.1))
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    assert run.run("progress").returncode == 0
 
 
 def test_a_record_holds_ranks_by_fold_and_no_label_or_test_score(run):

@@ -325,12 +325,22 @@ def bar_of(head, base, rows):
     return None
 
 
-def check_rows(branch, head, rows):
-    """Refused if a row of the run is gone or is not as it was logged.
+def check_rows(branch, commits, head, rows):
+    """Refused if a row of the run is gone, is not as it was logged, or never was.
 
-    Then the bar could be lost, and anything would be kept. HEAD may have no row yet.
+    Then the bar would be another one. HEAD may have no row yet; the base (commits[-1])
+    may have one of an earlier run.
     """
-    for commit, (status, val_auc) in logged(branch).items():
+    known = logged(branch)
+    for commit in commits[:-1]:
+        if commit not in known and row_of(commit, rows):
+            cure = (
+                f"if that is no row of log's, sed -i.bak /^{commit:.7}/d {RESULTS.name}"
+            )
+            raise Refused(
+                f"{RESULTS.name} has a row of {commit:.7}, never logged: {cure}"
+            )
+    for commit, (status, val_auc) in known.items():
         row = row_of(commit, rows)
         found = row and [row["status"], row["val_auc"] or "none"]
         if found != [status, val_auc] and (row or commit != head):
@@ -374,6 +384,16 @@ def table_of(blob):
     return next((line for line in lines if line.startswith("DATA_SHA256 = ")), "")
 
 
+def number_set(commit, name):
+    """The number that the commit's prepare.py gives a constant; 0 if it has none."""
+    source = git("cat-file", "blob", f"{commit}:./prepare.py")
+    found = re.search(rf"^{name} = (.*)", source, re.MULTILINE)
+    try:
+        return float(found[1].partition("#")[0]) if found else 0.0
+    except ValueError:
+        raise Refused(f"{name} = {found[1]} of {commit:.7} is no number") from None
+
+
 # ---------------------------------------------------------------------- log
 def log(min_gain):
     """Append HEAD's row: (the line of the iteration, the row, the row it had to beat).
@@ -383,7 +403,7 @@ def log(min_gain):
     branch = run_branch()
     commits, head, rows = run_commits(branch), git("rev-parse", "HEAD"), read_rows()
     check_frozen_since(commits[-1])
-    check_rows(branch, head, rows)
+    check_rows(branch, commits, head, rows)
     if changed_files(head, ["train.py"]):
         raise Refused(f"train.py is not as committed: git commit train.py, {EVALUATE}")
     if row := row_of(head, rows):
@@ -480,7 +500,7 @@ def where_it_stands(branch, halt_auc, plateau):
     commits = run_commits(branch)
     check_frozen_since(commits[-1])
     rows = read_rows()
-    check_rows(branch, git("rev-parse", "HEAD"), rows)
+    check_rows(branch, commits, git("rev-parse", "HEAD"), rows)
     mine = rows_of_run(commits, rows)
     kept = [float(row["val_auc"]) for row in mine if row["status"] == "keep"]
     summary = f"{branch} · not started"
@@ -505,7 +525,8 @@ def next_step(base, rows, mine, plateau):
         return f"run: HEAD {head:.7} has no row yet"
     if row["status"] != "keep" and head != base:
         return f"reset: HEAD {head:.7} is a {row['status']}: git reset -q --keep HEAD~1"
-    since = len(mine) - max(i for i, r in enumerate(mine, 1) if r["status"] == "keep")
+    kept = [i for i, r in enumerate(mine, 1) if r["status"] == "keep"]
+    since = len(mine) - max(kept, default=0)
     if since >= plateau:
         return f"propose: {since} in a row without a keep: change the kind of idea"
     return "propose"

@@ -45,6 +45,8 @@ def save(commit, fold_aucs, ranks, folds):
     arrays |= {"ranks": np.float32(ranks), "folds": np.int16(folds)}
     with part.open("wb") as file:
         np.savez_compressed(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(place / f"{commit}.npz")
 
 
@@ -59,7 +61,7 @@ def read(commit):
         try:
             with np.load(path) as arrays:
                 record = dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
         return record | {"versions": json.loads(str(record["versions"]))}
     return None
@@ -78,17 +80,17 @@ def versions():
 
 
 def gain_against(commit, bar):
-    """The line on a commit's gain over the bar's against its noise, or None."""
+    """The line on the noise that a commit's gain over the bar's has, or None."""
     new, old = read(commit), read(bar)
     if not new or not old or new["fold_aucs"].shape != old["fold_aucs"].shape:
         return None
     differences = (new["fold_aucs"] - old["fold_aucs"]).ravel()
     n_splits = new["fold_aucs"].shape[1]
-    mean, error = differences.mean(), standard_error(differences, n_splits)
+    noise = NOISE * standard_error(differences, n_splits)
     up, n = (differences > 0).sum(), len(differences)
-    word = "larger than" if abs(mean) > NOISE * error else "within"
-    gain = f"Δ {mean:+.4f} ± {error:.4f} over the folds"
-    return f"{gain}, {up} of {n} up: {word} the noise"
+    word = "larger than" if abs(differences.mean()) > noise else "within"
+    error = f"± {noise:.4f} ({NOISE} standard errors) over the folds"
+    return f"{error}, {up} of {n} up: {word} the noise"
 
 
 def standard_error(differences, n_splits):

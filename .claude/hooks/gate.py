@@ -51,7 +51,7 @@ NOT_TEST = r"""(?:"\^test_"|'\^test_')"""
 INTO_LOG = r"(?: >\|? ?run\.log 2>&1| &> ?run\.log)"
 # What a command of the loop may be made of, with a short list of harmless ones beside.
 PIECES = [
-    r"uv run prepare\.py(?: check| log| state| describe| tried)?(?: 2>&1)?",
+    r"uv run prepare\.py(?: check| log| state| describe| tried| leak)?(?: 2>&1)?",
     rf"(?:timeout [0-9]+ )?uv run prepare\.py evaluate{INTO_LOG}",
     rf"grep (?:-E )?{KEYS} run\.log|grep -v {NOT_TEST} run\.log",
     r"cut -f2,5,6 results\.tsv",
@@ -85,7 +85,8 @@ FOREIGN_GIT = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"}
 TOOLS = {"TodoWrite", "TaskCreate", "TaskUpdate", "TaskList", "TaskGet"}
 # What to write instead of a refused command that has these words.
 INSTEAD = [
-    (r"evaluate|train\.py\s*$", "uv run prepare.py evaluate >| run.log 2>&1"),
+    (r"^(?:grep|awk|less|more|find)\b.*train\.py", "cat train.py"),
+    (r"evaluate|(?:run|python3?) train\.py", "uv run prepare.py evaluate >| run.log 2>&1"),
     ("run\\.log", 'grep -v "^test_" run.log | tail -c 2000'),
     ("results", "cut -f2,5,6 results.tsv, or uv run prepare.py tried"),
     ("commit|git add", 'git commit -qm "<one line without $ ` ! \\>" train.py'),

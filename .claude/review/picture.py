@@ -10,7 +10,7 @@ PLOT = [0.075, 0.105, 0.51, 0.6]
 # Of the list of ideas: left edge, right edge, foot; its columns, in sizes of a letter.
 LIST, RIGHT, BOTTOM, COLUMNS = 0.6, 0.985, 0.03, [2.3, 7.1, 7.9]
 # Of an idea: size of the letters and lines at most; the first that all ideas fit in.
-ROOM = [(10.5, 6), (9.5, 5), (8.5, 4), (8, 3), (7.5, 2), (7.5, 1)]
+ROOM = [(10.5, 6), (9.5, 5), (8.5, 4), (8, 3), (7.5, 2)]
 # Of the letters: width and height of a line, in sizes, on average.
 WIDE, HIGH = 0.53, 1.35
 # Characters of the sentence in a line.
@@ -146,13 +146,17 @@ def list_ideas(figure, found):
     keeps, room = found["keeps"], (PLOT[1] + PLOT[3] - BOTTOM) * SIZE[1] * 72  # points
     for size, n_lines in ROOM:
         width = (RIGHT - LIST) * SIZE[0] * 72 - COLUMNS[2] * size  # points
-        cut = {"max_lines": n_lines, "placeholder": "…"}
-        cut |= {"width": int(width / (WIDE * size))}
-        ideas = [wrap(keep["hypothesis"], **cut) or [""] for keep in keeps]
+        cut = {"width": int(width / (WIDE * size)), "placeholder": "…"}
+        ideas = [wrap(k["hypothesis"], max_lines=n_lines, **cut) or [""] for k in keeps]
         step = HIGH * size
-        heights = [step * (len(idea) + 0.3 * (n_lines > 1)) for idea in ideas]
+        heights = [step * (len(idea) + 0.3) for idea in ideas]
         if sum(heights) <= room and not any(idea[-1].endswith("…") for idea in ideas):
             break
+    # A line is enough for the smallest gains, as many as it takes.
+    for k in sorted(range(1, len(keeps)), key=lambda k: keeps[k]["delta"]):
+        if sum(heights) > room:
+            ideas[k] = wrap(keeps[k]["hypothesis"], max_lines=1, **cut) or [""]
+            heights[k] = step
     shown = (
         largest(keeps, int(room / step) - 1)
         if sum(heights) > room

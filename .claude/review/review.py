@@ -15,7 +15,7 @@ from functools import cached_property
 
 from harness import records
 from harness.judge import Crash, one_line, say
-from harness.ratchet import HERE, number_of, row_of, set_config
+from harness.ratchet import HERE, number_of, number_set, row_of, set_config
 from review import choice, gain, text
 from review.gain import FOLDS, REPEATS, Fits
 from review.leak import N_RUNS, leak
@@ -107,9 +107,10 @@ class Step:
 
 
 # ------------------------------------------------------------- without a fit
-def look_back(branch, min_gain, quiet, is_one_of_several=False):
+def look_back(branch, quiet, is_one_of_several=False):
     """A Look at what git and results.tsv say of a run: what happened, is it true."""
     run = find_run(branch)
+    min_gain = number_set(run.base, "MIN_GAIN")
     found = what_happened(run) | {"chosen": None, "luck": None, "gain": None}
     found |= {"start": run.base, "records": 0, "scored_again": []}
     found |= {"leak": {}, "fresh": {}, "test": {}}
@@ -119,9 +120,9 @@ def look_back(branch, min_gain, quiet, is_one_of_several=False):
     return look
 
 
-def progress(branch, min_gain):
+def progress(branch):
     """Print where a run is, and draw it, from its log and records alone; True."""
-    look = look_back(branch, min_gain, quiet=False)
+    look = look_back(branch, quiet=False)
     read_records(look)
     reckon_luck(look)
     tries = [(i, row) for i, _, row in look.run.mine]
