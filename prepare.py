@@ -283,6 +283,7 @@ def check():
         X, target, y = table.load(TABLE)
         found = examine(server, X, target, y)
         looks = {
+            "budget": lambda: preflight.budget(BUDGET_S, min(n_cores(), len(JOBS))),
             "libraries": lambda: preflight.libraries(other, X, y, split(y)[-1], end),
             "lock": preflight.lock,
             "commit": preflight.commit,
@@ -299,13 +300,12 @@ def check():
 
 
 def examine(server, X, target, y):
-    """Pairs (is it ok, a line about it): data, split, budget and sandbox, by PROBE."""
+    """Pairs (is it ok, a line about it): data, split and sandbox, by PROBE."""
     *folds, (train, test) = split(y)
     held = sorted(row for fold in folds[:N_SPLITS] for row in fold[1])
     keeper = "the kernel and Python" if landlock_version() else "Python alone"
     size, missing = f"{len(y)} rows, {X.shape[1]} features", X.isna().sum().sum()
     parts = f"{len(train)} train rows in {N_FOLDS} folds, {len(test)} test rows"
-    processes = min(n_cores(), len(JOBS))
     values = table.counted(target, y == 1)
     try:
         scores, _ = score(server, X, y, say=lambda line: None)
@@ -317,7 +317,6 @@ def examine(server, X, target, y):
         (True, f"data: {size}, {missing} missing values, SHA-256 as recorded"),
         (True, f"classes: {y.sum()} of {len(y)} positive, marked *: {values}"),
         (held == sorted(train), f"split: {parts}"),
-        (BUDGET_S > 0, f"budget: {BUDGET_S} s, {processes} processes side by side"),
         (chance == "0.5 and 0.5", f"sandbox: {kept}"),
     ]
 

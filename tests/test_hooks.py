@@ -138,6 +138,7 @@ def test_the_gate_grants_what_protects_nothing(started):
         ("git log -p", "git show HEAD~1:train.py"),
         ("python3 -c 'print(1)'", "train.py"),
         ("grep -r ca .", "the Read tool"),
+        ("grep -n HYPOTHESIS train.py", "cat train.py"),
     ],
 )
 def test_a_refusal_says_what_to_write_instead(started, command, instead):
@@ -206,7 +207,7 @@ def test_the_gate_runs_commands_in_the_foreground_to_their_end(project):
     given = {"command": "uv run prepare.py", "run_in_background": True, "timeout": 9}
     given |= {"dangerouslyDisableSandbox": True, "_anything": 1}
     answer = hook(project, "gate", "PreToolUse", **given)["hookSpecificOutput"]
-    assert answer["updatedInput"] == {"command": given["command"], "timeout": 300_000}
+    assert answer["updatedInput"] == {"command": given["command"], "timeout": 3_600_000}
 
 
 def test_only_train_py_is_edited_and_no_score_of_the_test_is_read(project):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Project, replace
 
-from harness import machine
+from harness import machine, preflight
+from harness.ratchet import CALL_S, Refused
 
 SECOND = re.search(r"^   (git commit .*)", (ROOT / "program.md").read_text(), re.M)[1]
 THIRD = re.search(r"^   (uv run .*)", (ROOT / "program.md").read_text(), re.M)[1]
@@ -285,6 +286,14 @@ def test_the_check_finds_what_would_stop_the_night_and_cures_it(project, fault, 
     done = project.run(env=nobody)
     assert done.returncode == 0, done.stdout
     assert project.git("worktree", "list").count("\n") == 0
+
+
+def test_a_budget_longer_than_a_call_is_found_before_the_night():
+    with pytest.raises(Refused, match="BUDGET_S = 3600: more than 0, less than 3540"):
+        preflight.budget(3600, 2)
+    env = json.loads((ROOT / ".claude" / "settings.json").read_text())["env"]
+    limits = {env["BASH_DEFAULT_TIMEOUT_MS"], env["BASH_MAX_TIMEOUT_MS"]}
+    assert limits == {str(1000 * CALL_S)}
 
 
 def test_a_library_that_does_not_fit_is_found_before_the_night(project):

@@ -10,6 +10,7 @@ import subprocess
 
 from harness.judge import ask_all
 from harness.ratchet import (
+    CALL_S,
     HERE,
     PREFIX,
     Refused,
@@ -22,6 +23,8 @@ from harness.ratchet import (
 
 # ---------------------------------------------------------------- constants
 COMMAND = HERE / ".claude" / "commands" / "autoresearch.md"
+# Of a call, for git and uv.
+MARGIN_S = 60  # seconds
 # As program.md has it.
 COMMIT = "commit --no-gpg-sign --no-verify -qm trial train.py"
 # A train.py that fits each of the libraries once, to rows of its own making.
@@ -42,6 +45,14 @@ class build_pipeline(LogisticRegression):
         AutoML().fit(X, y, task="classification", time_budget=1, verbose=0)
         return super().fit(X, y)
 """
+
+
+def budget(budget_s, n_processes):
+    """A run ends before the call of the client does that it is in."""
+    if not 0 < budget_s < CALL_S - MARGIN_S:
+        most = f"more than 0, less than {CALL_S - MARGIN_S}: a call in the client ends"
+        raise Refused(f"BUDGET_S = {budget_s}: {most} after {CALL_S} s")
+    return f"{budget_s} s, {n_processes} processes side by side"
 
 
 def libraries(server, X, y, pair, deadline):

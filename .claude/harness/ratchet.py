@@ -38,6 +38,8 @@ EVALUATE = "uv run prepare.py evaluate >| run.log 2>&1"
 GIT_VARIABLES = "CONFIG_GLOBAL CONFIG_NOSYSTEM CEILING_DIRECTORIES "
 GIT_VARIABLES += "AUTHOR_NAME AUTHOR_EMAIL COMMITTER_NAME COMMITTER_EMAIL"
 PINNED = "-c core.fsmonitor=false -c core.quotePath=false -c log.showSignature=false"
+# A call in the client ends then, as settings.json has it.
+CALL_S = 3600  # seconds
 # Another git may hold a lock for so long.
 LOCK_S = 2  # seconds
 LOCKS = ["index.lock", "HEAD.lock", "config.lock", "packed-refs.lock"]

@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parents[2]
 runpy.run_path(str(HERE / ".claude" / "harness" / "from_source.py"))
 
 from harness.ratchet import (
+    CALL_S,
     FROZEN,
     PREFIX,
     TAG,
@@ -29,8 +30,6 @@ from harness.ratchet import (
 )
 
 # ---------------------------------------------------------------- constants
-# Of a command: the budget of 180 s and some.
-TIMEOUT_MS = 300_000
 # The same call, refused so often in a row, ends the turn.
 PATIENCE = 5
 # Of a commit: nothing to expand.
@@ -86,7 +85,10 @@ TOOLS = {"TodoWrite", "TaskCreate", "TaskUpdate", "TaskList", "TaskGet"}
 # What to write instead of a refused command that has these words.
 INSTEAD = [
     (r"^(?:grep|awk|less|more|find)\b.*train\.py", "cat train.py"),
-    (r"evaluate|(?:run|python3?) train\.py", "uv run prepare.py evaluate >| run.log 2>&1"),
+    (
+        r"evaluate|(?:run|python3?) train\.py",
+        "uv run prepare.py evaluate >| run.log 2>&1",
+    ),
     ("run\\.log", 'grep -v "^test_" run.log | tail -c 2000'),
     ("results", "cut -f2,5,6 results.tsv, or uv run prepare.py tried"),
     ("commit|git add", 'git commit -qm "<one line without $ ` ! \\>" train.py'),
@@ -210,7 +212,7 @@ def answer(call):
         decision = {"permissionDecision": "allow"}
         # In the foreground, and not cut short.
         if call["tool_name"] == "Bash":
-            command = {"command": command_of(given), "timeout": TIMEOUT_MS}
+            command = {"command": command_of(given), "timeout": 1000 * CALL_S}
             if "description" in given:
                 command["description"] = given["description"]
             decision["updatedInput"] = command
