@@ -32,6 +32,9 @@ if __name__ == "__main__" and "prepare" not in sys._xoptions:
     environ = {name: os.environ[name] for name in KEPT.split() if name in os.environ}
     # No set of strings in another order.
     environ["PYTHONHASHSEED"] = str(SEED)
+    # A stream that is closed would become a pipe or a file of ours.
+    while (free := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(free, True)
     flags = ["-P", "-s", "-u", "-X", "prepare", "-X", "no_debug_ranges"]
     os.execve(sys.executable, [sys.executable, *flags, *sys.argv], environ)
 

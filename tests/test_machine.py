@@ -353,6 +353,16 @@ def test_the_limits_of_a_container_count(tmp_path, monkeypatch, files):
     assert machine.n_cores() == min(2, len(os.sched_getaffinity(0)))
 
 
+def test_streams_may_be_closed(project):
+    evaluate = "exec python prepare.py evaluate <&- 2>&-"
+    assert "status: ok" in project.shell(f"bash -c '{evaluate}'")
+
+
+def test_a_limit_of_files_is_no_fault_of_the_ideas(project):
+    evaluate = "ulimit -f 1; exec python prepare.py evaluate"
+    assert "status: crashed (harness: " in project.shell(f"bash -c '{evaluate}'")
+
+
 @root_only
 def test_memory_beyond_a_containers_limit_is_told_as_what_it_is(project):
     group = Path("/sys/fs/cgroup/memory/autoresearch-test")

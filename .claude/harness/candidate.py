@@ -139,6 +139,8 @@ def run_candidate(link, output):
                 limits = pickle.load(pipe)
                 job = pickle.load(pipe)
                 confine(*limits)
+                # In its own folder: for tracebacks, inspect.getsource, Path(__file__).
+                Path("train.py").write_bytes(job[1])
                 answer.sendall(b"+")
                 said = b"=" + predict(job).tobytes()
             # SystemExit, KeyboardInterrupt crash it too.
@@ -172,8 +174,6 @@ def predict(job):
     np.random.seed(seed)
     random.seed(seed)
     train = sys.modules["train"] = types.ModuleType("train")
-    # A copy in its own folder: for tracebacks, inspect.getsource and Path(__file__).
-    Path("train.py").write_bytes(source)
     train.__file__ = os.path.abspath("train.py")
     exec(compile(source, "train.py", "exec"), train.__dict__)
     Z_fit = apply(train.feature_fn, X_fit)
