@@ -1,0 +1,64 @@
+"""AutoGluon's row of the README's table; it is no dependency of the project.
+
+    uv run --with "autogluon.tabular[all]" docs/reference-run/autogluon_row.py 960 20
+
+960: seconds that its six fits (our five folds, and the train part for the test part)
+share evenly; 20: seconds of each of its 50 fits on the fresh folds. All of its search
+is inside these fits: no row is scored by a search that has seen it.
+"""
+
+import sys
+import tempfile
+import time
+
+import measure
+import numpy as np
+from autogluon.tabular import TabularPredictor
+
+import prepare
+from review import gain
+
+
+def answer(X, y, rows, seconds):
+    """Threshold and scores (1 + n_held,) after a fit of so many seconds.
+
+    rows: (fit rows, held-out rows).
+    """
+    fit, held = rows
+    with tempfile.TemporaryDirectory() as folder:
+        predictor = TabularPredictor(
+            "target", eval_metric="roc_auc", path=folder, verbosity=0
+        )
+        table = X.assign(target=y).iloc[fit]
+        predictor.fit(
+            table,
+            presets="best_quality",
+            time_limit=seconds,
+            dynamic_stacking=False,
+            ag_args_ensemble={"fold_fitting_strategy": "sequential_local"},
+        )
+        scores = predictor.predict_proba(X.iloc[held])[1]
+        return np.array([predictor.decision_threshold, *scores])
+
+
+def autogluon(search_s, fresh_s):
+    """(val_auc, seconds of the six fits, Fits), as fits_of() has them."""
+    X, y = prepare.load_data()
+    begin, aucs, fits = time.monotonic(), [], gain.Fits()
+    *folds, last = prepare.split(y)
+    for rows in folds:
+        scores = answer(X, y, rows, search_s / (prepare.N_FOLDS + 1))[1:]
+        aucs.append(gain.auc(y[rows[1]], scores))
+    *pairs, _ = measure.pairs_of(y)
+    fits.answers[len(pairs)] = answer(X, y, last, search_s / (prepare.N_FOLDS + 1))
+    seconds = time.monotonic() - begin
+    for number, rows in enumerate(pairs):
+        fits.answers[number] = answer(X, y, rows, fresh_s)
+    return float(np.mean(aucs)), seconds, fits
+
+
+if __name__ == "__main__":
+    search_s, fresh_s = map(float, sys.argv[1:])
+    *_, baseline = measure.fits_of("train.py")
+    row = autogluon(search_s, fresh_s)
+    print(measure.row("AutoGluon", *row, baseline))
