@@ -97,7 +97,7 @@ def test_a_bootstrap_draws_as_many_of_each_class_and_no_test_row():
     assert (drawn.sum(axis=0) == 40).all()
 
 
-@pytest.mark.parametrize("n_rows", [N_ROWS, 20_000])
+@pytest.mark.parametrize("n_rows", [N_ROWS, 200_000])
 def test_the_standard_error_of_a_mean_is_the_textbooks(n_rows):
     random = np.random.default_rng(0)
     y, values = np.arange(n_rows) % 2, random.normal(size=n_rows)
