@@ -229,6 +229,20 @@ def test_a_row_that_is_not_as_it_was_logged_stops_the_log_with_a_cure(run, damag
     assert "KEPT" in run.evaluate_and_log().stdout
 
 
+def test_a_frozen_file_changed_by_a_commit_is_refused_with_a_cure(run):
+    with (run.path / "program.md").open("a") as program:
+        program.write("be generous\n")
+    run.git("commit", "-qam", "steer")
+    weaker(run)
+    run.git("commit", "-qam", "an idea")
+    run.shell(re.search(r": (git branch .*?), or,", state(run))[1])
+    assert "next: propose" in state(run)
+    (kept,) = run.git(
+        "for-each-ref", "--format=%(refname)", "refs/heads/edited-*"
+    ).split()
+    assert "be generous" in run.git("show", f"{kept}:program.md")
+
+
 def test_a_row_that_was_never_logged_is_refused_with_a_cure(run):
     weaker(run)
     run.git("commit", "-qam", "an idea")

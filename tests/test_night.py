@@ -191,6 +191,7 @@ def test_limits_are_in_iterations_and_in_hours(run):
     assert "next: halt: the limit of 1 iterations" in run.run("state").stdout
     run.run("limit", "trial", "2")
     assert "next: propose" in run.run("state").stdout
+    assert "'8' is a second limit" in run.run("limit", "trial", "2", "8").stderr
 
 
 def test_a_lock_that_another_run_holds_for_a_moment_is_waited_for(run):

@@ -94,6 +94,15 @@ ILLS = {
     "spaces after commas": (rows(header="a, b, y"), ["spaces around names"]),
     "question marks": (rows() + "?,1,0\n", ['has "?" among numbers']),
     "blanks and dashes": (rows() + " ,1,0\n2,-,1\n", ['has " ", "-" among']),
+    "a word for missing": (rows() + "k.A.,1,0\n", ['"k.A." among numbers in "a"']),
+    "dashes and decimal commas": (
+        rows(header="a;b;y", row="{i};{j},5;{y}") + "1;-;0\n",
+        ['has ";" between', 'numbers like 0,5 in "b"', 'has "-" among'],
+    ),
+    "points for thousands": (
+        rows(header="a;b;y", row="1{i}.301,5;{j};{y}") + "1.301;2;0\n",
+        ['has ";" between', "numbers like 10.301,5", "numbers like 10.301,5"],
+    ),
     "infinity": (rows() + "inf,1,0\n2,-1e999,1\n", ['an infinite "a" in 1 of 42']),
     "gaps in the target": (rows() + "1,2,\n3,4,NA\n", ['no finite "y" in 2 of 42']),
     "infinite targets": (rows() + "1,2,inf\n", ['no finite "y" in 1 of 41']),
@@ -356,7 +365,7 @@ def every_kind(n=120):
             "constant": 7,
         }
     )
-    good = z + 0.3 * rng.normal(size=n) > 0
+    good = z + 0.3 * rng.normal(size=n) > 0.2
     return frame.assign(outcome=np.where(good, "it's good", "bad"))
 
 
@@ -386,7 +395,7 @@ def test_readmes_six_steps_lead_from_a_table_to_a_run(own_project):
     assert """'bad' (""" in own_project.done.stdout
     assert """*"it's good" (""" in own_project.done.stdout
     commands = re.findall(r"`(uv run prepare.py \w+|git commit [^`]*)`", section)
-    assert [c.split()[-1] for c in commands[:2]] == ["evaluate", "describe"]
+    assert [c.split()[-1] for c in commands[:2]] == ["describe", "evaluate"]
     block, done = own_project.evaluate()
     assert block["status"] == "ok", done.stderr
     assert float(block["val_auc"]) > 0.65

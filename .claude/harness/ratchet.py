@@ -213,12 +213,17 @@ def check_frozen_since(base):
     """The same of a run whose base is known."""
     if changed := changed_files(base, FROZEN):
         names = " ".join(changed)
-        # By its own or the user's settings uv would write it again.
-        lock = "export UV_FROZEN=1 && " if "uv.lock" in changed else ""
+        cure = f"git restore --source={base:.7} {names}"
+        if "uv.lock" in changed:
+            # By its own or the user's settings uv would write it again.
+            cure = f"export UV_FROZEN=1 && {cure}"
+        made = ["rev-list", "--first-parent", "--reverse", "HEAD", f"^{base}", "--"]
+        if commits := git(*made, *changed).split():
+            good, head = git("rev-parse", f"{commits[0]}~1"), git("rev-parse", "HEAD")
+            cure = f"git branch edited-{head:.7} && git reset --keep {good:.7}"
         raise Refused(
-            f"frozen: {names} changed since the run's base: "
-            f"{lock}git restore --source={base:.7} {names}, or, to steer a new run, "
-            "git checkout the branch that this run came from"
+            f"frozen: {names} changed since the run's base: {cure}, or, to steer a "
+            "new run, git checkout the branch that this run came from"
         )
 
 
@@ -543,7 +548,10 @@ def halt_reason(branch, mine, best, halt_auc):
         return f"val_auc {best:.4f} >= {halt_auc}: {cure}"
     limit, until = number_of(branch, "limit"), number_of(branch, "until")
     if 0 < limit < len(mine):
-        return f"the limit of {limit} iterations is reached"
+        tag = branch.removeprefix(PREFIX)
+        return (
+            f"the limit of {limit} iterations is reached (/autoresearch {tag} <more>)"
+        )
     if 0 < until <= time.time():
         return f"the limit of hours is reached ({clock(until)})"
     return None
@@ -573,7 +581,12 @@ def set_limits(tag="", *limits):
         match = re.fullmatch(r"([0-9]{1,6})(h?)", word)
         if not match:
             raise Refused(f"{word!r} is no limit: 25 (iterations), 8h (hours) or both")
-        end["until" if match[2] else "limit"] = int(match[1])
+        name = "until" if match[2] else "limit"
+        if name in end:
+            raise Refused(
+                f"{word!r} is a second limit of its kind: 25 8h is one of each"
+            )
+        end[name] = int(match[1])
     if not re.fullmatch(TAG, tag) or ".." in tag or tag.endswith((".", ".lock")):
         letters = "letters, digits, and inside also . _ -, as in nov23"
         raise Refused(f"{tag!r} can't be the tag of a run: {letters}")

@@ -32,10 +32,14 @@ HEART_POSITIVE = "num > 0"
 MANY = 20
 # Where others write a missing number, besides what pandas knows.
 MISSING = {"", "?", "-", "--", ".", "*", "na", "n.a.", "missing", "unknown", "none"}
-COMMAS = {
-    "thousands": r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?",
-    "decimal": r"[-+]?\d*,\d+([eE][-+]?\d+)?",
+# Numbers as they are written elsewhere: grouped by a sign, and with a decimal comma.
+THOUSANDS = {
+    ",": r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?",
+    ".": r"[-+]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?",
 }
+DECIMAL = r"[-+]?(\d*|[1-9]\d{0,2}(\.\d{3})+),\d+([eE][-+]?\d+)?"
+# So many different words among ten times as many numbers are missing ones, too.
+FEW = 3
 # So many rows tell a column of numbers from one of text, and a twin from another.
 GLANCE = 1000
 # What pandas says of READ or the file; and what DataFrame.eval says of POSITIVE.
@@ -206,7 +210,7 @@ def encoding(table):
     except UnicodeDecodeError:
         name = "latin-1"
     cure = table.reading("encoding", literal(name))
-    return f"is not in UTF-8: {cure}, or the encoding that it was saved in"
+    return f"is not in UTF-8: if it was saved in no other encoding, {cure}"
 
 
 def other_separator(table):
@@ -297,22 +301,26 @@ def no_features(table, frame):
 
 def numbers_as_text(table, frame):
     """Columns of numbers that are text for their commas, or for a `?`."""
-    if {"dtype", "converters"} & set(table.read):
+    if not isinstance(of_text := table.read.get("dtype", {}), dict):
         return None
-    found = set()
-    for name in frame:
+    of_text |= table.read.get("converters", {})
+    found, names = set(), []
+    for name in frame.columns.difference(of_text, sort=False):
         # Most columns of text are known by their first rows.
-        if frame[name].dtype.kind == "O" and odd_numbers(frame[name][:GLANCE]):
-            marks, commas = odd_numbers(frame[name]) or ([], [])
+        if frame[name].dtype.kind == "O" and odd_numbers(table, frame[name][:GLANCE]):
+            marks, commas = odd_numbers(table, frame[name]) or ([], [])
             if commas:
                 return numbers_with_commas(table, frame, name, commas)
             found |= set(marks)
+            names += [name] * bool(marks)
     if found and (cure := table.missing(sorted(found))):
         marks = ", ".join(map(literal, sorted(found)))
-        return f"has {marks} among numbers: if that is a missing value, {cure}"
+        text = table.reading("dtype", literal(of_text | dict.fromkeys(names, "str")))
+        where = f"among numbers in {', '.join(map(literal, names))}"
+        return f"has {marks} {where}: if missing, {cure}; if all are text, {text}"
 
 
-def odd_numbers(column):
+def odd_numbers(table, column):
     """Its values that are no numbers: (marks of missing ones, numbers with commas).
 
     None if there are others: it is a column of text.
@@ -320,33 +328,40 @@ def odd_numbers(column):
     import pandas as pd
 
     texts = pd.Series(column.dropna().unique(), dtype=object).astype(str)
-    odd = texts[pd.to_numeric(texts, errors="coerce").isna()]
-    is_mark = odd.str.strip().str.casefold().isin(MISSING)
-    marks, commas = odd[is_mark].tolist(), odd[~is_mark].str.strip().tolist()
-    if commas and not kind_of_commas(commas):
+    plain = texts.str.strip()
+    for key, sign in {"thousands": "", "decimal": "."}.items():
+        if key in table.read:
+            plain = plain.str.replace(table.read[key], sign, regex=False)
+    odd = texts[pd.to_numeric(plain, errors="coerce").isna()]
+    commas = [text.strip() for text in odd if style(table, [text.strip()])]
+    words = [text for text in odd if not style(table, [text.strip()])]
+    unknown = [word for word in words if word.strip().casefold() not in MISSING]
+    if len(unknown) > min(FEW, len(texts) / 10) or (
+        commas and not style(table, commas)
+    ):
         return None
-    # Marks alone are a text like another.
-    return (marks if len(marks) < len(texts) else []), commas
+    # Words alone are a text like another.
+    return (words if len(words) < len(texts) else []), commas
 
 
-def kind_of_commas(texts):
-    """The key of COMMAS that all texts fit; None if there is none."""
-    for kind, pattern in COMMAS.items():
-        if all(re.fullmatch(pattern, text) for text in texts):
-            return kind
+def style(table, texts):
+    """(key, sign) of READ that makes numbers of all texts; None without."""
+    group = "." if table.read.get("decimal") == "," else ","
+    styles = {("thousands", group): THOUSANDS[group], ("decimal", ","): DECIMAL}
+    for (key, sign), pattern in styles.items():
+        if key not in table.read and all(re.fullmatch(pattern, t) for t in texts):
+            return key, sign
 
 
 def numbers_with_commas(table, frame, name, commas):
     """What to do about a column such as "1,5" or "1,234"."""
-    kind = kind_of_commas(commas)
+    key, sign = style(table, commas)
     start = f"has numbers like {commas[0]} in {literal(name)}"
-    if kind in table.read:
-        return None
     points = [c for c in frame.select_dtypes("float") if (frame[c] % 1).any()]
-    if kind == "decimal" and points:
+    if key == "decimal" and points:
         here = f"{literal(points[0])} has decimal points"
         return f"{start}, but {here}: write points instead of commas in the file"
-    return f"{start}: {table.reading(kind, literal(','))}"
+    return f"{start}: {table.reading(key, literal(sign))}"
 
 
 def infinities(table, frame):
@@ -419,7 +434,11 @@ def suggestion(table, target):
         found[f"{name} > {middle}"] = int((target > float(middle)).sum())
         found[f"{name} >= {middle}"] = int((target >= float(middle)).sum())
     else:
-        counts = target.value_counts().sort_index(ascending=False).to_dict()
+        counts = target.value_counts().sort_index(ascending=False)
+        # Of texts the rarer is more often the one that is looked for.
+        if target.dtype.kind not in "biuf":
+            counts = counts.sort_values(kind="stable")
+        counts = counts.to_dict()
         for alike in spelled_alike(counts):
             test = f"== {alike[0]!r}" if len(alike) == 1 else f"in {alike!r}"
             found[f"{name} {test}"] = sum(counts[value] for value in alike)
