@@ -236,6 +236,7 @@ def test_a_frozen_file_changed_by_a_commit_is_refused_with_a_cure(run):
     weaker(run)
     run.git("commit", "-qam", "an idea")
     run.shell(re.search(r": (git branch .*?), or,", state(run))[1])
+    assert run.git("rev-parse", "HEAD") == run.git("rev-parse", "trunk")
     assert "next: propose" in state(run)
     (kept,) = run.git(
         "for-each-ref", "--format=%(refname)", "refs/heads/edited-*"

@@ -140,6 +140,14 @@ def test_an_ill_is_said_with_the_cure_that_cures(tmp_path, content, said):
     assert "y" not in X and not {"object", "str"} & {str(d) for d in X.dtypes}
 
 
+def test_words_among_numbers_are_text_where_read_says_so(tmp_path):
+    table = table_of(tmp_path, rows() + "k.A.,1,0\n")
+    X, *_ = load(replace(table, read={"dtype": {"a": str}}))
+    assert "k.A." in set(X["a"])
+    said = refusal(replace(table, read={"dtype": {"b": str}}))
+    assert said.endswith('if all are text, READ["dtype"] |= {"a": "str"}')
+
+
 HOPELESS = {
     "empty": (b"", "is empty"),
     "a header alone": (b"a,b,y\n", "has no rows"),

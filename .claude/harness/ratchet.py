@@ -217,14 +217,20 @@ def check_frozen_since(base):
         if "uv.lock" in changed:
             # By its own or the user's settings uv would write it again.
             cure = f"export UV_FROZEN=1 && {cure}"
-        made = ["rev-list", "--first-parent", "--reverse", "HEAD", f"^{base}", "--"]
-        if commits := git(*made, *changed).split():
-            good, head = git("rev-parse", f"{commits[0]}~1"), git("rev-parse", "HEAD")
-            cure = f"git branch edited-{head:.7} && git reset --keep {good:.7}"
+        head, true = git("rev-parse", "HEAD"), last_true(base)
+        if true != head:
+            cure = f"git branch edited-{head:.7} && git reset --keep {true:.7}"
         raise Refused(
             f"frozen: {names} changed since the run's base: {cure}, or, to steer a "
             "new run, git checkout the branch that this run came from"
         )
+
+
+def last_true(base):
+    """HEAD, or its nearest ancestor, with the frozen files of the base."""
+    line = git("rev-list", "--first-parent", "HEAD", f"^{base}^@").split()
+    differs = ["diff-tree", "-r", "--name-only", base]
+    return next(c for c in line if not git(*differs, c, "--", *FROZEN))
 
 
 def check_locks(branch):

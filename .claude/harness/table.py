@@ -301,11 +301,11 @@ def no_features(table, frame):
 
 def numbers_as_text(table, frame):
     """Columns of numbers that are text for their commas, or for a `?`."""
-    if not isinstance(of_text := table.read.get("dtype", {}), dict):
+    if not isinstance(dtypes := table.read.get("dtype", {}), dict):
         return None
-    of_text |= table.read.get("converters", {})
+    told = [*dtypes, *table.read.get("converters", {})]
     found, names = set(), []
-    for name in frame.columns.difference(of_text, sort=False):
+    for name in frame.columns.difference(told, sort=False):
         # Most columns of text are known by their first rows.
         if frame[name].dtype.kind == "O" and odd_numbers(table, frame[name][:GLANCE]):
             marks, commas = odd_numbers(table, frame[name]) or ([], [])
@@ -315,7 +315,8 @@ def numbers_as_text(table, frame):
             names += [name] * bool(marks)
     if found and (cure := table.missing(sorted(found))):
         marks = ", ".join(map(literal, sorted(found)))
-        text = table.reading("dtype", literal(of_text | dict.fromkeys(names, "str")))
+        text = literal(dict.fromkeys(names, "str"))
+        text = f'READ["dtype"] |= {text}' if dtypes else table.reading("dtype", text)
         where = f"among numbers in {', '.join(map(literal, names))}"
         return f"has {marks} {where}: if missing, {cure}; if all are text, {text}"
 
