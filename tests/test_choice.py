@@ -206,7 +206,10 @@ def test_truly_better_ideas_are_found(monkeypatch):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("noise", [0.15, 0.35, 1.0])
-def test_intervals_of_equal_ideas_cover_0_in_about_95_percent_of_nights(noise):
+def test_intervals_of_equal_ideas_cover_0_in_about_95_percent_of_nights(
+    noise, monkeypatch
+):
+    monkeypatch.setattr(choice, "RESAMPLES", 300)
     found = mornings(200, np.zeros(31), noise)
     gains, errors, low, high, tuned, fresh, climb, luck = found
     assert is_zero(gains)
@@ -219,7 +222,8 @@ def test_intervals_of_equal_ideas_cover_0_in_about_95_percent_of_nights(noise):
 
 
 @pytest.mark.thorough
-def test_one_better_idea_among_equal_ones_is_found_and_not_overrated():
+def test_one_better_idea_among_equal_ones_is_found_and_not_overrated(monkeypatch):
+    monkeypatch.setattr(choice, "RESAMPLES", 300)
     gains, _, low, *_ = mornings(100, 0.4 * (np.arange(31) == 12), 0.35)
     truth = np.diff(stats.norm.cdf(np.array([1.7, 2.1]) / (2 * (1 + 0.35**2)) ** 0.5))
     assert share(low > 0, low) >= 0.7 and share(low > truth, low) <= 0.05
