@@ -22,7 +22,7 @@ from scripted_model import Model, results, words_of_user
 
 CLIENTS = os.environ.get("CLAUDE_CLIENTS", shutil.which("claude") or "").split(":")
 HOW = (
-    "no Claude Code client: npm install --prefix DIR @anthropic-ai/claude-code@2.1.330 "
+    "no Claude Code client: npm install --prefix DIR @anthropic-ai/claude-code@2.1.331 "
     "and set CLAUDE_CLIENTS=DIR/node_modules/.bin/claude"
 )
 pytestmark = pytest.mark.skipif(CLIENTS == [""] or not shutil.which("uv"), reason=HOW)
