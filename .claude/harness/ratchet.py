@@ -213,11 +213,10 @@ def check_frozen_since(base):
     """The same of a run whose base is known."""
     if changed := changed_files(base, FROZEN):
         names = " ".join(changed)
-        cure = f"git restore --source={base:.7} {names}"
-        if "uv.lock" in changed:
-            # By its own or the user's settings uv would write it again.
-            cure = f"export UV_FROZEN=1 && {cure}"
         head, true = git("rev-parse", "HEAD"), last_true(base)
+        # By its own or the user's settings uv would write its lock again.
+        lock = "export UV_FROZEN=1 && " if "uv.lock" in changed else ""
+        cure = f"{lock}git restore --source={base:.7} {names}"
         if true != head:
             cure = f"git branch edited-{head:.7} && git reset --keep {true:.7}"
         raise Refused(
@@ -387,24 +386,25 @@ def tables_of(commits):
     names = "\n".join(f"{commit}:{inside}prepare.py" for commit in commits).encode()
     found = git("cat-file", "--batch-check=%(objectname)", input=names).splitlines()
     # Of a lost one it says the name and a word.
-    lines = {blob: "" if " " in blob else table_of(blob) for blob in set(found)}
+    lines = {
+        blob: "" if " " in blob else setting(blob, "DATA_SHA256") for blob in set(found)
+    }
     return {commit: lines[blob] for commit, blob in zip(commits, found, strict=True)}
 
 
-def table_of(blob):
-    """The line of this prepare.py that names its table."""
+def setting(blob, name):
+    """The line by which this prepare.py, as git names it, sets a constant, or ""."""
     lines = git("cat-file", "blob", blob).splitlines()
-    return next((line for line in lines if line.startswith("DATA_SHA256 = ")), "")
+    return next((line for line in lines if line.startswith(f"{name} = ")), "")
 
 
 def number_set(commit, name):
     """The number that the commit's prepare.py gives a constant; 0 if it has none."""
-    source = git("cat-file", "blob", f"{commit}:./prepare.py")
-    found = re.search(rf"^{name} = (.*)", source, re.MULTILINE)
+    line = setting(f"{commit}:./prepare.py", name)
     try:
-        return float(found[1].partition("#")[0]) if found else 0.0
+        return float(line.partition("=")[2].partition("#")[0] or 0)
     except ValueError:
-        raise Refused(f"{name} = {found[1]} of {commit:.7} is no number") from None
+        raise Refused(f"{line} of {commit:.7} is no number") from None
 
 
 # ---------------------------------------------------------------------- log

@@ -334,12 +334,12 @@ def odd_numbers(table, column):
         if key in table.read:
             plain = plain.str.replace(table.read[key], sign, regex=False)
     odd = texts[pd.to_numeric(plain, errors="coerce").isna()]
-    commas = [text.strip() for text in odd if style(table, [text.strip()])]
-    words = [text for text in odd if not style(table, [text.strip()])]
+    has_commas = [style(table, [text.strip()]) is not None for text in odd]
+    commas = odd[has_commas].str.strip().tolist()
+    words = odd[[not has for has in has_commas]].tolist()
     unknown = [word for word in words if word.strip().casefold() not in MISSING]
-    if len(unknown) > min(FEW, len(texts) / 10) or (
-        commas and not style(table, commas)
-    ):
+    few = min(FEW, len(texts) / 10)
+    if len(unknown) > few or (commas and not style(table, commas)):
         return None
     # Words alone are a text like another.
     return (words if len(words) < len(texts) else []), commas

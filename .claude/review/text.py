@@ -58,10 +58,16 @@ def note_lines(found):
 
 def trust_lines(found):
     """Whether git, rows and frozen files agree: what can be said without a fit."""
-    if differences := found["differences"]:
-        wrong = [f"  ! {difference}" for difference in differences]
-        return [f"record: not true, differences: {len(wrong)}", *wrong]
+    if found["differences"]:
+        return untrue_lines(found)
     return ["record: rows, git and frozen files agree"]
+
+
+def untrue_lines(found):
+    """What is wrong with the record, leaks counted too."""
+    wrong = len(found["differences"]) + len(leaks(found))
+    lines = [f"  ! {difference}" for difference in found["differences"]]
+    return [f"record: not true, differences: {wrong}", *lines]
 
 
 # ---------------------------------------------------- what the records say
@@ -137,12 +143,10 @@ def leak_lines(found):
 
 def record_lines(found):
     """Whether the record is true, and what was scored again for it."""
-    wrong = len(found["differences"]) + len(leaks(found))
-    lines = [f"record: not true, differences: {wrong}"]
-    if found["record_is_true"]:
-        again = ", ".join(found["scored_again"])
-        lines = ["record: true" + f", scored again alike: {again}" * bool(again)]
-    lines += [f"  ! {difference}" for difference in found["differences"]]
+    again = ", ".join(found["scored_again"])
+    lines = ["record: true" + f", scored again alike: {again}" * bool(again)]
+    if not found["record_is_true"]:
+        lines = untrue_lines(found)
     return [*lines, *leak_lines(found), *note_lines(found)]
 
 

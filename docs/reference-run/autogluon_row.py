@@ -41,16 +41,13 @@ def answer(X, y, rows, seconds):
         return np.array([predictor.decision_threshold, *scores])
 
 
-def autogluon(search_s, fresh_s):
+def autogluon(X, y, search_s, fresh_s):
     """(val_auc, seconds of the six fits, Fits), as fits_of() has them."""
-    X, y = prepare.load_data()
-    begin, aucs, fits = time.monotonic(), [], gain.Fits()
+    begin, fits, fit_s = time.monotonic(), gain.Fits(), search_s / len(prepare.JOBS)
     *folds, last = prepare.split(y)
-    for rows in folds:
-        scores = answer(X, y, rows, search_s / (prepare.N_FOLDS + 1))[1:]
-        aucs.append(gain.auc(y[rows[1]], scores))
+    aucs = [gain.auc(y[rows[1]], answer(X, y, rows, fit_s)[1:]) for rows in folds]
     *pairs, _ = measure.pairs_of(y)
-    fits.answers[len(pairs)] = answer(X, y, last, search_s / (prepare.N_FOLDS + 1))
+    fits.answers[len(pairs)] = answer(X, y, last, fit_s)
     seconds = time.monotonic() - begin
     for number, rows in enumerate(pairs):
         fits.answers[number] = answer(X, y, rows, fresh_s)
@@ -59,6 +56,7 @@ def autogluon(search_s, fresh_s):
 
 if __name__ == "__main__":
     search_s, fresh_s = map(float, sys.argv[1:])
-    *_, baseline = measure.fits_of("train.py")
-    row = autogluon(search_s, fresh_s)
-    print(measure.row("AutoGluon", *row, baseline))
+    with measure.bench(["train.py"]) as (servers, X, y):
+        *_, baseline = measure.fits_of("train.py", servers["train.py"], X, y)
+    row = autogluon(X, y, search_s, fresh_s)
+    print(measure.row(y, "AutoGluon", *row, baseline))

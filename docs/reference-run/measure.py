@@ -6,6 +6,7 @@ The first is what the gains are over. As in a review, each fit is a candidate in
 sandbox.
 """
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -15,19 +16,30 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 import prepare
 from review import gain
 
+# Of a model: the fresh folds, and the test part.
+N_JOBS = gain.REPEATS * gain.FOLDS + 1
 
-def fits_of(path):
+
+@contextlib.contextmanager
+def bench(paths):
+    """({path: fork server} of each train.py, X, y): servers before there is data."""
+    with contextlib.ExitStack() as stack:
+        servers = {
+            path: stack.enter_context(
+                prepare.server_of(Path(path).read_bytes(), N_JOBS)
+            )
+            for path in paths
+        }
+        yield servers, *prepare.load_data()
+
+
+def fits_of(name, server, X, y):
     """(val_auc, seconds of that score, Fits on fresh folds and the test part)."""
-    fits, source = gain.Fits(), Path(path).read_bytes()
-    n_jobs = gain.REPEATS * gain.FOLDS + 1
-    with prepare.server_of(source, n_jobs) as server:
-        X, y = prepare.load_data()
-        begin = prepare.START = time.monotonic()
-        scores, _ = prepare.score(server, X, y)
-        seconds = time.monotonic() - begin
-        pairs = pairs_of(y)
-        deadline = time.monotonic() + n_jobs * prepare.BUDGET_S
-        gain.fit_all(path, server, X, y, pairs, deadline, fits)
+    begin = prepare.START = time.monotonic()
+    scores, _ = prepare.score(server, X, y)
+    seconds = time.monotonic() - begin
+    fits, deadline = gain.Fits(), time.monotonic() + N_JOBS * prepare.BUDGET_S
+    gain.fit_all(name, server, X, y, pairs_of(y), deadline, fits)
     return scores["val_auc"], seconds, fits
 
 
@@ -37,9 +49,8 @@ def pairs_of(y):
     return [*gain.fresh_folds(train, y), (train, test)]
 
 
-def row(name, val_auc, seconds, fits, baseline):
+def row(y, name, val_auc, seconds, fits, baseline):
     """The cells of one model, in Markdown; baseline: the Fits that gains are over."""
-    _, y = prepare.load_data()
     *pairs, (_, test) = pairs_of(y)
     both = {"baseline": baseline, name: fits}
     fresh = gain.on_fresh_folds(y, pairs, both)[name]
@@ -62,7 +73,8 @@ def gain_cell(fresh):
 
 if __name__ == "__main__":
     baseline = None
-    for path in sys.argv[1:]:
-        val_auc, seconds, fits = fits_of(path)
-        baseline = baseline or fits
-        print(row(path, val_auc, seconds, fits, baseline), flush=True)
+    with bench(sys.argv[1:]) as (servers, X, y):
+        for path, server in servers.items():
+            val_auc, seconds, fits = fits_of(path, server, X, y)
+            baseline = baseline or fits
+            print(row(y, path, val_auc, seconds, fits, baseline), flush=True)
