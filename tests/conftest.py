@@ -1,5 +1,7 @@
 """A project for each test: a real copy of this repository, in a git of its own."""
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -8,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = [".claude", "data", "prepare.py", "train.py", "program.md", "pyproject.toml"]
 SHIPPED += ["uv.lock", ".gitignore", ".gitattributes"]
+BASELINE = (ROOT / "train.py").read_text()
 IDENTITY = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -86,7 +90,7 @@ class Project:
     def shell(self, command):
         """What a shell command prints, `python` being this one."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environ = os.environ | {"PATH": path}
+        environ = os.environ | IDENTITY | {"PATH": path}
         return subprocess.run(
             command,
             shell=True,
@@ -113,6 +117,51 @@ class Project:
         """Score HEAD and log it; returns the finished log."""
         (self.path / "run.log").write_text(self.run("evaluate").stdout)
         return self.run("log")
+
+    def pretend(self, val_auc="0.900000", status="ok", hypothesis="an idea"):
+        """Keep a record of HEAD as if it had been evaluated with this val_auc."""
+        head, digits = self.git("rev-parse", "HEAD"), val_auc * (status == "ok")
+        block = {"commit": head, "hypothesis": hypothesis, "val_auc": digits}
+        block |= {"test_auc": digits, "test_acc": digits}
+        block |= {"wall_time_s": "1.00", "status": status}
+        table = hashlib.sha256((self.path / "data/heart.csv").read_bytes()).hexdigest()
+        texts = {"block": block, "table": table, "versions": {}}
+        arrays = {name: np.array(json.dumps(text)) for name, text in texts.items()}
+        self.state.mkdir(exist_ok=True)
+        np.savez(self.state / f"{head}.npz", **arrays)
+
+    def pretend_and_log(self, val_auc="0.900000", **options):
+        """Pretend that HEAD was evaluated, and log it; returns the finished log."""
+        self.pretend(val_auc, **options)
+        return self.run("log")
+
+    def next_idea(self, number):
+        """Commit a train.py that differs by a number; returns the commit."""
+        (self.path / "train.py").write_text(BASELINE + f"# {number}\n")
+        self.git("commit", "-qm", f"idea {number}", "train.py")
+        return self.git("rev-parse", "HEAD")
+
+    @property
+    def state(self):
+        """The folder of logs and records."""
+        return self.path / ".git" / "autoresearch"
+
+    def log_of(self, tag):
+        """The rows of a run's log, as dicts."""
+        _, names, *rows = (self.state / f"{tag}.tsv").read_text().splitlines()
+        columns = names.split("\t")
+        return [dict(zip(columns, row.split("\t"), strict=True)) for row in rows]
+
+    def results(self):
+        """Lines of results.tsv, split into cells; the first has the names."""
+        lines = (self.path / "results.tsv").read_text().splitlines()
+        return [line.split("\t") for line in lines]
+
+
+def cure_in(text):
+    """The command that a refusal names last."""
+    found = re.search(r".*(?:: |, )((?:git|export|rm|apt-get) .*)$", text.strip(), re.M)
+    return found[1].strip("()")
 
 
 def block_of(text):

@@ -6,6 +6,7 @@ answer is the score that the same model honestly has, digit by digit, or
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import os
@@ -31,7 +32,8 @@ from sklearn.preprocessing import StandardScaler
 
 import prepare
 from harness.judge import places_by_content
-from harness.ratchet import BLOCK
+from harness.ratchet import COPIED
+from harness.records import Block
 from harness.sandbox import landlock_version
 
 HASTY_S = 4  # budget of the trials that are to use it up
@@ -41,6 +43,7 @@ OLDER = {1: "with the first Landlock", 0: "without Landlock"}
 MARGIN_S = 30  # after the budget: 2 are promised, the rest is a cold start of Python
 MEMORY_SHARE = 0.06  # of the machine, so that a memory bomb stays a small one
 
+BLOCK = [field.name for field in dataclasses.fields(Block)]
 SCORE = "the baseline's true score"
 needs_landlock = pytest.mark.skipif(
     not landlock_version(), reason="no Landlock here: native code is not held"
@@ -118,7 +121,7 @@ def crash(reason):
     return re.compile(rf"crashed \(.*{reason}", re.DOTALL)
 
 
-OUT_OF_TIME = crash("(no answer within the budget|temporary files)")
+OUT_OF_TIME = crash("no answer within the budget")
 NO_ANSWER = crash("ended without an answer")
 CRASH_OR_SCORE = re.compile(r"ok|crashed \(.+\)")
 
@@ -192,9 +195,17 @@ def run_evaluate(project, environ):
     return subprocess.CompletedProcess(command, process.returncode, *texts)
 
 
+# These, and the folders they are in, change by themselves.
+CACHES = {"harness", "review", "hooks", "index", ".git"}
+
+
 def snapshot(folder):
-    """What can be changed of each file below folder, .git included."""
-    return {str(path): facts(path) for path in [folder, *folder.rglob("*")]}
+    """What can be changed of each file below folder, .git included.
+
+    Python's cache of compiled modules is left out, and git's of times of files.
+    """
+    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return {str(path): facts(path) for path in paths if path.name not in CACHES}
 
 
 def facts(path):
@@ -256,12 +267,13 @@ def make_project(path, budget_s, landlock):
     replace(path / "prepare.py", "MEMORY_SHARE = 0.8", memory)
     sandbox, version = path / ".claude/harness/sandbox.py", "max(0, LIBC.syscall(*ask))"
     replace(sandbox, version, f"min({landlock}, {version})")
+    if landlock == 0:
+        # A kernel that is so old, or a container that forbids one, forbids both.
+        replace(sandbox, "ctypes.CDLL(SECCOMP_LIBRARY)", "None")
     project.git("commit", "-qam", "tight")
     project.git("checkout", "-qb", "autoresearch/night")
-    base = project.git("rev-parse", "HEAD")
-    project.git("config", "branch.autoresearch/night.base", base)
     mark(path / "data" / "heart.csv")
-    (path / "results.tsv").write_text("\t".join(BLOCK) + "\n")
+    (path / "results.tsv").write_text("\t".join(COPIED) + "\n")
     (path / "run.log").write_text("val_auc: 0.5\n")
     return project
 
@@ -313,10 +325,6 @@ class Slow(Exception):
         while True: pass
 raise Slow
 """
-MANY_FILES = """
-for i in range(10**7):
-    LIBC.close(LIBC.creat(b"%d" % i, 0o600))
-"""
 SLOW_END = """
 import atexit
 atexit.register(time.sleep, 999)
@@ -338,7 +346,6 @@ CASES += [
     variant("one SVD after another", OUT_OF_TIME, in_fit=SVD),
     case("a process that stops itself", OUT_OF_TIME, in_fit="os.kill(os.getpid(), 19)"),
     variant("an exception whose str() never ends", OUT_OF_TIME, at_import=SLOW_STR),
-    variant("ten million small files", OUT_OF_TIME, in_fit=MANY_FILES),
     case("threads and exits that never end keep nobody", SCORE, at_import=SLOW_END),
 ]
 
@@ -479,22 +486,17 @@ CASES += [
 ]
 
 # -------------------------------------------------------------------- honest code
-OWN_FILES = """
-import asyncio, inspect, pathlib, shutil
+OWN_SOURCE = """
+import asyncio, inspect
 class Own: pass
-async def nothing(): await asyncio.sleep(0)
+async def nothing(): await asyncio.sleep(0.01)
 asyncio.run(nothing())
 assert "class Own" in inspect.getsource(Own)
-assert "hostile" in pathlib.Path(__file__).read_text()
-os.makedirs("d/e")
-open("d/a", "w").close()
-os.chmod("d/a", 0o600)
-shutil.copy("d/a", "b")
-shutil.copytree("d", "f")
+with open(os.devnull, "w") as nowhere: print("x", file=nowhere)
 """
 POOL = "import multiprocessing; multiprocessing.Pool(2)"
 CASES += [
-    case("its own files, its own source and asyncio work", SCORE, at_import=OWN_FILES),
+    case("its own source, asyncio and /dev/null work", SCORE, at_import=OWN_SOURCE),
     case("a pool of processes", crash("may not start processes"), in_fit=POOL),
     variant(
         "a subprocess",
@@ -556,7 +558,7 @@ for name in ("prepare", "harness.judge", "harness.candidate", "__main__"):
     sys.modules[name].score = lambda *a, **k: {"val_auc": 1.0}
 frame = sys._getframe()
 while frame:
-    frame.f_globals.update(BUDGET_S=10**9, landlock=print, kill_orphans=print)
+    frame.f_globals.update(BUDGET_S=10**9, landlock=print, kill=print)
     frame = frame.f_back
 os.environ.clear()
 os.environ.update(PYTHONPATH="/tmp", PYTHONSTARTUP="/x.py", PATH="/no", TMPDIR="/no")
@@ -1048,36 +1050,16 @@ time.sleep(2.5)
 SHARED_MEMORY = SHARED_MEMORY.format(pages=os.sysconf("SC_PHYS_PAGES"))
 MALLOC = "if not all(LIBC.malloc(2**30) for _ in range(999)): raise MemoryError"
 MEMORY = crash("([Mm]emory|without an answer)")
-DISK = crash("(MiB of temporary files|File too large)")
-BIG_FILE = """
-with open("big", "wb") as file:
-    while True: file.write(bytes(2**24))
-"""
-SEVERAL_FILES = """
-for i in range(6):
-    with open(f"file{i}", "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, 2**27)
-time.sleep(2.5)
+WRITE = crash("train.py may not write")
+A_FILE = "open('model.txt', 'w').write('x')"
+NATIVE_FILES = """
+for folder in (b"/tmp", b"/dev/shm", b"/var/tmp", b"/dev/mqueue", PROJECT.encode()):
+    for flags in (os.O_WRONLY | os.O_CREAT, os.O_RDWR | 0o20200000):  # O_TMPFILE
+        assert LIBC.open(folder + b"/left", flags, 0o600) < 0
+    assert LIBC.mkdir(folder + b"/folder", 0o700) < 0
+assert LIBC.memfd_create(b"m", 0) < 0
 """
 GIGABYTE = "for _ in range(2**9): os.write(1, b'x' * 2**19)"
-LEFTOVERS = r"""
-held = [tempfile.NamedTemporaryFile(delete=False) for _ in range(9)]
-folder = tempfile.mkdtemp()
-open(b"\xff\n\x1b[2J", "w").close()
-os.makedirs("a/b/c")
-open("a/b/c/file", "w").close()
-os.mkdir("locked", 0)
-os.mkdir("sub")
-os.chdir("sub")
-os.umask(0o777)
-open("file", "w").close()
-os.mkdir("locked")
-"""
-DEEP_FOLDERS = """
-for _ in range(3000):
-    LIBC.mkdir(b"d", 0o700)
-    LIBC.chdir(b"d")
-"""
 DAEMON = """
 for _ in range(3):
     if LIBC.fork() == 0:
@@ -1099,16 +1081,6 @@ end = time.monotonic() + 30  # whatever the harness does, it is over then
 for _ in range(4):
     if LIBC.fork() == 0:
         grow_heads(end)
-"""
-LITTER = """
-end = time.monotonic() + 30
-for _ in range(3):
-    if LIBC.fork() == 0:
-        LIBC.setsid()
-        for i in range(10**9):
-            if time.monotonic() > end: break
-            LIBC.close(LIBC.creat(b"%d-%d" % (os.getpid(), i % 1000), 0o600))
-        os._exit(0)
 """
 WORKERS = """
 import joblib, multiprocessing
@@ -1139,11 +1111,9 @@ for reach in (os.sched_getaffinity, lambda pid: os.sched_setaffinity(pid, {0})):
     except OSError: continue
     raise RuntimeError("reached")
 parent = os.PRIO_PROCESS, os.getppid()
-before = os.getpriority(*parent)
 try: os.setpriority(*parent, 19)
 except OSError: pass
-LIBC.setpriority(*parent, 19)
-assert os.getpriority(*parent) == before
+assert LIBC.setpriority(*parent, 19) < 0
 """
 SANDBOX += [
     case("Python changes nothing of the project", SCORE, at_import=ATTEMPTS + DAMAGE),
@@ -1160,11 +1130,15 @@ SANDBOX += [
         at_import=ATTEMPTS + METADATA_DAMAGE,
     ),
     variant("no library's mode is changed", SCORE, at_import=OF_A_LIBRARY),
-    case("a daemon that left its session dies", SCORE, at_import=DAEMON),
-    case("so does one of a crash", crash("Zero"), in_fit=DAEMON + "1 / 0"),
-    variant("so do those that run away", OUT_OF_TIME, at_import=HYDRA + FOREVER),
-    variant("so do a library's workers", SCORE, in_fit=WORKERS),
-    variant("so do those that litter", CRASH_OR_SCORE, at_import=LITTER),
+    case("no daemon is left behind", SCORE, needs_landlock, at_import=DAEMON),
+    case("nor by a crash", crash("Zero"), needs_landlock, in_fit=DAEMON + "1 / 0"),
+    variant(
+        "nor do processes run away",
+        OUT_OF_TIME,
+        needs_landlock,
+        at_import=HYDRA + FOREVER,
+    ),
+    variant("nor are a library's workers", SCORE, in_fit=WORKERS),
     case("signals reach nobody else", SCORE, needs_landlock, at_import=SIGNALS),
     variant("nor do limits set by Python", SCORE, at_import=LIMIT_PARENT),
     variant(
@@ -1180,12 +1154,13 @@ CASES += [
     variant("a memory bomb in native code", MEMORY, in_fit=MALLOC),
     variant("a memory bomb in shared memory", MEMORY, in_fit=SHARED_MEMORY),
     case("1 GB of stdout", SCORE, at_import=GIGABYTE),
-    case("a disk filled by one file", DISK, in_fit=BIG_FILE),
-    variant("a disk filled by several files", DISK, in_fit=SEVERAL_FILES),
-    case("temporary files are removed", SCORE, at_import=LEFTOVERS),
+    case("a file that is written crashes", WRITE, in_fit=A_FILE),
     variant(
-        "folders too deep to walk are removed", CRASH_OR_SCORE, at_import=DEEP_FOLDERS
+        "a temporary file crashes",
+        crash("may not"),
+        in_fit="tempfile.NamedTemporaryFile()",
     ),
+    case("native code writes no file", SCORE, needs_landlock, in_fit=NATIVE_FILES),
 ]
 
 
@@ -1229,15 +1204,22 @@ def test_the_order_of_rows_says_nothing(source, project_with):
 
 
 def test_the_order_of_rows_follows_from_their_content_alone():
-    X, _ = prepare.load_data()
+    X, y = prepare.load_data()
     mixed = X.sample(frac=1, random_state=1)
-    in_order = [rows.iloc[np.argsort(places_by_content(rows))] for rows in (X, mixed)]
-    assert in_order[0].reset_index(drop=True).equals(in_order[1].reset_index(drop=True))
+    places = places_by_content(X, y), places_by_content(mixed, y[mixed.index])
+    ordered = [
+        rows.iloc[np.argsort(p)] for rows, p in zip((X, mixed), places, strict=True)
+    ]
+    assert ordered[0].reset_index(drop=True).equals(ordered[1].reset_index(drop=True))
 
 
-def test_between_equal_rows_chance_decides():
-    X = pd.DataFrame({"x": [1.0] * 50})
-    assert (places_by_content(X) != places_by_content(X)).any()
+def test_equal_rows_are_ordered_by_a_secret_and_each_time_alike():
+    X, y = pd.DataFrame({"x": [1.0] * 50}), np.arange(50) % 2
+    places = places_by_content(X, y)
+    assert (places == places_by_content(X, y)).all()
+    # Another label anywhere, which a candidate may lack, makes another order.
+    y[7] = 1 - y[7]
+    assert (places != places_by_content(X, y)).any()
 
 
 @pytest.mark.parametrize("answer, source, spots, landlock", CASES)
@@ -1249,14 +1231,13 @@ def test_honest_answer(answer, source, spots, landlock, project_with):
     Trial(project, source, budget_s).check(answer)
 
 
-EMPTY = """
+TRUNCATE = """
 import ctypes, os, sys
 from harness import sandbox
-shelf, folder = sys.argv[1:]
-sandbox.SYSTEM += " " + shelf
+sandbox.READABLE += (sys.argv[1],)
 sandbox.landlock_version = lambda: 1
-sandbox.confine(folder, 2**40, 2**28)
-library, libc = os.path.join(shelf, "library").encode(), ctypes.CDLL(None)
+sandbox.confine(2**40)
+library, libc = os.path.join(sys.argv[1], "library").encode(), ctypes.CDLL(None)
 libc.truncate(library, 0)
 for flags in (os.O_RDONLY, os.O_ACCMODE):
     libc.open(library, os.O_TRUNC | flags)
@@ -1266,11 +1247,9 @@ print(open(library).read())
 
 @needs_landlock
 @pytest.mark.thorough
-def test_a_file_that_may_be_read_is_not_emptied_with_the_first_landlock(tmp_path):
-    for name in ("shelf", "folder"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "shelf" / "library").write_text("as it was")
-    command = [sys.executable, "-c", EMPTY, tmp_path / "shelf", tmp_path / "folder"]
+def test_a_file_that_may_be_read_is_not_truncated_with_the_first_landlock(tmp_path):
+    (tmp_path / "library").write_text("as it was")
+    command = [sys.executable, "-c", TRUNCATE, tmp_path]
     environ = os.environ | {"PYTHONPATH": str(ROOT / ".claude")}
     done = subprocess.run(command, env=environ, capture_output=True, text=True)
     assert done.stdout == "as it was\n", done.stderr

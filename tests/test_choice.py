@@ -3,18 +3,21 @@
 import numpy as np
 import pytest
 from scipy import integrate, stats
+from sklearn.datasets import make_classification
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from review import choice, gain
+from review import choice
 
 N_ROWS, N_FOLDS = 242, 5
 
 
 # ------------------------------------------------------------------ the choice
 def test_a_ratchet_keeps_strict_gains_alone():
-    assert choice.ratchet([0.5, 0.6, 0.6, 0.55, 0.7], 0) == [0, 1, 4]
-    assert choice.ratchet([0.5, 0.6, 0.65, 0.75], 0.12) == [0, 2]
+    assert choice.kept_by_ratchet([0.5, 0.6, 0.6, 0.55, 0.7], 0) == [0, 1, 4]
+    assert choice.kept_by_ratchet([0.5, 0.6, 0.65, 0.75], 0.12) == [0, 2]
 
 
 def test_the_earliest_keep_within_one_standard_error_of_the_best_is_chosen():
@@ -117,34 +120,43 @@ def test_noise_of_the_resamples_is_not_taken_for_an_error_of_the_gain():
 
 
 # ---------------------------------------------------------- whole nights
-def simulated_night(random, worth, noise):
+def simulated_night(random, worth, noise, n_test=0):
     """Labels, scores, ranks and folds of commits that score rows so much better.
 
-    A row's score has a part that all commits share and one of the commit's own.
+    A row's score has a part that all commits share and one of the commit's own. The
+    last n_test rows are the test part.
     """
-    y = random.permutation(np.arange(N_ROWS) % 100 < 46).astype(int)
-    shared = 1.7 * y + random.normal(size=N_ROWS)
-    own = noise * random.normal(size=(len(worth), N_ROWS))
+    n_rows = N_ROWS + n_test
+    y = random.permutation(np.arange(n_rows) % 100 < 46).astype(int)
+    shared = 1.7 * y + random.normal(size=n_rows)
+    own = noise * random.normal(size=(len(worth), n_rows))
     scores = shared + own + np.multiply.outer(worth, y)
-    folds, ranks = np.full((1, N_ROWS), -1), np.zeros((len(worth), 1, N_ROWS))
+    folds, ranks = np.full((1, n_rows), -1), np.zeros((len(worth), 1, n_rows))
     cv = StratifiedKFold(N_FOLDS, shuffle=True, random_state=42)
-    for k, (_, held) in enumerate(cv.split(y, y)):
+    for k, (_, held) in enumerate(cv.split(y[:N_ROWS], y[:N_ROWS])):
         folds[0, held] = k
+    for k in range(-1, N_FOLDS):
+        held = folds[0] == k
         ranks[:, 0, held] = stats.rankdata(scores[:, held], axis=1)
     return y, scores, ranks, folds
+
+
+def fold_aucs_of(y, scores, folds):
+    """(n_commits, 1, N_FOLDS) of scores (n_commits, n_rows)."""
+    held = [folds[0] == k for k in range(N_FOLDS)]
+    return np.array([[[roc_auc_score(y[h], s[h]) for h in held]] for s in scores])
 
 
 def morning(random, worth, noise):
     """(corrected gain, tuned gain, fresh-fold gain of the chosen, climb, luck)."""
     y, scores, ranks, folds = simulated_night(random, worth, noise)
-    held = [folds[0] == k for k in range(N_FOLDS)]
-    aucs = np.array([[[gain.auc(y[h], s[h]) for h in held]] for s in scores])
+    aucs = fold_aucs_of(y, scores, folds)
     values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
-    kept = choice.ratchet(values, 0)
+    kept = choice.kept_by_ratchet(values, 0)
     chosen = choice.choose(values, kept, errors)
     corrected = choice.corrected_gains(y, ranks, folds, kept, errors, 0)
     fresh = [
-        np.mean([gain.auc(y[h], scores[c, h]) for _, h in FRESH(y)])
+        np.mean([roc_auc_score(y[h], scores[c, h]) for _, h in FRESH(y)])
         for c in (0, chosen)
     ]
     climb = values[kept[-1]] - values[0]
@@ -229,3 +241,122 @@ def test_one_better_idea_among_equal_ones_is_found_and_not_overrated(monkeypatch
     assert share(low > 0, low) >= 0.7 and share(low > truth, low) <= 0.05
     # Some resamples miss it.
     assert 0.75 * truth < gains.mean() < truth
+
+
+# ---------------------------------------------------------------- the test part
+def test_the_gain_on_the_test_part_is_paired_and_of_the_test_rows_alone():
+    random, y = np.random.default_rng(0), np.arange(300) % 2
+    ranks = random.normal(size=(2, 300)) + y
+    test = np.arange(300) >= 240
+    ranks[:, ~test] = np.nan
+    aucs, found = choice.gain_on_test(y, ranks, test)
+    exact = [roc_auc_score(y[test], scores[test]) for scores in ranks]
+    assert aucs == pytest.approx(exact)
+    assert found["mean"] == pytest.approx(exact[1] - exact[0])
+    low, high = found["interval"]
+    assert low < found["mean"] < high
+    _, same = choice.gain_on_test(y, ranks[[0, 0]], test)
+    assert same == {"mean": 0, "se": 0, "interval": [0, 0]}
+
+
+# ------------------------------------------------------- what can't be honest
+def contradictions(n_nights, seed=0):
+    """Standard errors between the two gains of the chosen, of honest nights.
+
+    Three kinds of nights: equal ideas, worse and better ones, and a step upwards.
+    """
+    random, found, n_ideas = np.random.default_rng(seed), [], 15
+    for night in range(n_nights):
+        worth = [
+            np.zeros(1 + n_ideas),
+            np.r_[0, random.normal(0, 0.15, n_ideas)],
+            0.4 * (np.arange(1 + n_ideas) >= 5),
+        ][night % 3]
+        noise = random.choice([0.05, 0.15, 0.35, 0.7, 1.2])
+        y, scores, ranks, folds = simulated_night(random, worth, noise, n_test=61)
+        aucs = fold_aucs_of(y, scores, folds)
+        values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
+        kept = choice.kept_by_ratchet(values, 0)
+        if chosen := choice.choose(values, kept, errors):
+            gains = choice.corrected_gains(y, ranks, folds, kept, errors, 0)["choice"]
+            two = ranks[[0, chosen], 0]
+            _, on_test = choice.gain_on_test(y, two, folds[0] < 0)
+            error = np.hypot(gains["se"], on_test["se"])
+            found.append((gains["mean"] - on_test["mean"]) / error)
+    return np.array(found)
+
+
+def test_honest_nights_seldom_contradict_their_test_part(monkeypatch):
+    monkeypatch.setattr(choice, "RESAMPLES", 200)
+    assert max(contradictions(60)) < choice.CONTRADICTION
+
+
+@pytest.mark.thorough
+def test_of_honest_nights_one_in_1000_contradicts_its_test_part(monkeypatch):
+    monkeypatch.setattr(choice, "RESAMPLES", 200)
+    assert (contradictions(3000, seed=1) > choice.CONTRADICTION).sum() <= 3
+
+
+def test_a_gain_that_the_test_part_does_not_have_contradicts_it():
+    folds, test = {"mean": 0.0726, "se": 0.0137}, {"mean": -0.0022, "se": 0.003}
+    assert choice.contradict(folds, test) and not choice.contradict(test, folds)
+    assert not choice.contradict(folds, {"mean": 0.01, "se": 0.03})
+
+
+UNSEEDED = {
+    "forest": lambda _: RandomForestClassifier(15),
+    "boosting": lambda random: HistGradientBoostingClassifier(
+        max_iter=15, max_features=0.4, random_state=random.integers(2**31)
+    ),
+    # As a search that the clock ends: each fit may end in another kind of model.
+    "search": lambda random: [
+        RandomForestClassifier(5 + random.integers(20), max_features=random.random()),
+        LogisticRegression(C=10 ** random.uniform(-3, 1)),
+    ][random.integers(2)],
+}
+
+
+def falls(name, n_nights, n_pool=30, n_ideas=30):
+    """Falls of the chosen's score in honest nights, in standard errors of its gain.
+
+    The start and all ideas are the same model, which is not seeded. Fits of a fold are
+    drawn from n_pool of them.
+    """
+    X, y = make_classification(242, 8, n_informative=4, flip_y=0.2, random_state=1)
+    random, folds = np.random.default_rng(3), np.full((1, 242), -1)
+    pool = np.full((n_pool, 242), np.nan)
+    for k, (fit, held) in enumerate(StratifiedKFold(N_FOLDS).split(X, y)):
+        folds[0, held] = k
+        for fitted in pool:
+            model = UNSEEDED[name](random).fit(X[fit], y[fit])
+            fitted[held] = stats.rankdata(model.predict_proba(X[held])[:, 1])
+    of_pool = fold_aucs_of(y, pool, folds)[:, 0]
+    found, every = [], np.arange(N_FOLDS)
+    for _ in range(n_nights):
+        fits = random.integers(n_pool, size=(1 + n_ideas + 4, N_FOLDS))
+        scores = of_pool[fits, every]
+        *night, start, _, _, _ = aucs = scores[:, None]
+        aucs, again = np.array(night), aucs[-3:]
+        values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
+        chosen = choice.choose(values, choice.kept_by_ratchet(values, 0), errors)
+        alone = [pool[fit[folds], np.arange(242)] for fit in fits[-4:-2]]
+        noise = choice.noise_of_gain(y, np.array(alone), folds)
+        drops = [values[0] - start.mean(), values[chosen] - again[0].mean()]
+        fall = max(drops[: 1 + (chosen > 0)])
+        if fall > choice.FALL * noise:
+            noise = np.hypot(noise, choice.noise_of_fits(again))
+        found.append(fall / noise)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", UNSEEDED)
+def test_chance_lets_no_honest_model_fall_as_far_as_a_channel_does(name, monkeypatch):
+    monkeypatch.setattr(choice, "RESAMPLES", 200)
+    assert max(falls(name, 60, n_pool=12)) < choice.FALL
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", UNSEEDED)
+def test_chance_lets_one_in_1000_honest_models_fall_as_far(name, monkeypatch):
+    monkeypatch.setattr(choice, "RESAMPLES", 200)
+    assert (falls(name, 2000, n_pool=100) > choice.FALL).sum() <= 2

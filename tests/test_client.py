@@ -22,7 +22,7 @@ from scripted_model import Model, results, words_of_user
 
 CLIENTS = os.environ.get("CLAUDE_CLIENTS", shutil.which("claude") or "").split(":")
 HOW = (
-    "no Claude Code client: npm install --prefix DIR @anthropic-ai/claude-code@2.1.331 "
+    "no Claude Code client: npm install --prefix DIR @anthropic-ai/claude-code@2.1.332 "
     "and set CLAUDE_CLIENTS=DIR/node_modules/.bin/claude"
 )
 pytestmark = pytest.mark.skipif(CLIENTS == [""] or not shutil.which("uv"), reason=HOW)
@@ -31,10 +31,7 @@ EVALUATE = (
     "uv run prepare.py evaluate >| run.log 2>&1; "
     'grep "^val_auc:\\|^wall_time_s:\\|^status:" run.log'
 )
-LOG = (
-    "uv run prepare.py log && tail -n 1 results.tsv | cut -f5 | grep -qv keep "
-    "&& git reset -q --keep HEAD~1; uv run prepare.py state"
-)
+LOG = "uv run prepare.py log"
 COMMIT = 'git commit --no-gpg-sign --no-verify -qm "{}" train.py && '
 STATUS_LINE = "trial·notstarted·$0.00"  # the end of it, as drawn, spaces left out
 C_OF = "LogisticRegression(max_iter=1000{})"
@@ -50,7 +47,7 @@ IDEAS = {  # hypothesis: what LogisticRegression gets, and what becomes of it
 def test_the_commands_scripted_here_are_those_of_program_md():
     text = (ROOT / "program.md").read_text()
     assert f"{COMMIT.format('<hypothesis>')}{EVALUATE}\n" in text
-    assert f"{LOG}\n" in text
+    assert f"   {LOG}\n" in text
 
 
 # ------------------------------------------------------------------ the night
@@ -257,6 +254,8 @@ env rm prepare.py
 command rm prepare.py
 nohup rm prepare.py
 git checkout trunk
+git checkout -b autoresearch/other
+git switch autoresearch/other
 git checkout HEAD~1 -- prepare.py
 git checkout --orphan autoresearch/other
 git restore --source=HEAD~1 .
@@ -290,6 +289,9 @@ cat > prepare.py <<EOF
 x
 EOF
 cat results.tsv
+cut -f2,5,6 results.tsv
+head -3 data/heart.csv
+sed -n '1,5p train.py && git commit -qm "' ; cat results.tsv ; '" train.py
 cat run.log
 cut -f3 results.tsv
 grep "^test_auc:" run.log
@@ -310,7 +312,7 @@ NEVER_DONE = [
 ]
 CHEAT = """
 import ctypes, os, pathlib, subprocess
-for path in [{root!r} + "/prepare.py", {root!r} + "/.claude/hooks/gate.py"]:
+for path in [{root!r} + "/prepare.py", {root!r} + "/.claude/hooks/hooks.py"]:
     for attempt in [
         lambda: open(path, "w"),
         lambda: os.remove(path),
@@ -435,7 +437,7 @@ def test_a_client_started_in_a_subfolder_says_where_to_start_it(one_night):
 
 
 def test_a_broken_interpreter_refuses_every_call(one_night):
-    (one_night.path / ".claude" / "hooks" / "gate.py").write_text("no Python")
+    (one_night.path / ".claude" / "hooks" / "hooks.py").write_text("no Python")
     steps = [
         bash("touch free"),
         bash("git status"),
@@ -475,14 +477,14 @@ class Researcher:
         if said.startswith("The file "):
             return bash(f'git commit -qm "{self.idea()}" train.py')
         if "status: " in said:
-            return bash("uv run prepare.py log")
+            return bash(LOG)
         return bash("uv run prepare.py state")
 
     def next_step(self, word):
         if word.startswith("run"):
             return bash(EVALUATE)
-        if word.startswith("reset"):
-            return bash("git reset -q --keep HEAD~1")
+        if word.startswith("log"):
+            return bash(LOG)
         if word.startswith("propose") and self.idea():
             return self.night.write(self.night.idea(self.idea()))
         return f"HALT: {word}"

@@ -1,181 +1,148 @@
-"""The candidates' side of the trust boundary: only here runs a line of train.py.
+"""The candidates' side of the trust boundary: a line of train.py runs only here.
 
-The fork server, forked from the judge before that has data, loads libraries and forks a
-candidate a job; it never runs train.py, never holds data and never fits (a fork after
-an OpenMP fit may hang). A candidate gets rows and labels to fit, and held-out rows
-without their labels.
+The fork server is a fresh process which never has data and never fits. It loads the
+libraries once and forks a candidate for each job. A candidate gets rows and labels to
+fit on, and held-out rows without their labels.
 """
 
 import contextlib
-import ctypes
+import errno
+import faulthandler
 import gc
 import importlib
+import linecache
 import os
 import pickle
 import random
 import signal
 import socket
-import struct
 import sys
 import traceback
 import types
-from pathlib import Path
 
-from harness.sandbox import PR_SET_CHILD_SUBREAPER, confine
+from harness.sandbox import LIBC, PR_SET_PDEATHSIG, confine
 
-# What judge and fork server say to each other.
-NUMBER = struct.Struct("=i")
+# How much of an error's message is told.
+REASON_CHARACTERS = 300
+# The errors by which the kernel refuses, and what that means for train.py.
+REFUSED_BY_KERNEL = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EFBIG)
+MAY_NOT = (
+    "train.py may not start processes, use the network, write files or look at the "
+    "machine"
+)
 
 
-# ------------------------------------------------------------ the fork server
-def serve_forks(control, libraries):
-    """Do what control asks for, a number at a time, until it ends; then all die.
+# ------------------------------------------------------------- the fork server
+def serve(*libraries: str) -> None:
+    """Serve the socket at descriptor 0 until it is closed; then all candidates die.
 
-    0, with a socket for job and answer and a pipe for what it prints: fork a candidate;
-    the reply is its process id, or -errno. A process id: end that candidate; the reply
-    is its wait status.
+    A message with two descriptors: fork a candidate whose job and answer go through the
+    first, and which prints to the second. A message without: kill all candidates, and
+    answer when they are dead.
     """
-    adopt_orphans()
-    load(libraries)
-    alive = set()
-    # A judge that was killed between its request and our reply ends this as well.
-    with contextlib.suppress(ConnectionError):
-        while (request := socket.recv_fds(control, NUMBER.size, 2))[0]:
-            (number,) = NUMBER.unpack(request[0])
-            if number == 0:
-                number = fork_candidate(control, *request[1])
-                alive |= {number} if number > 0 else set()
-            else:
-                alive.remove(number)
-                number = end(number)
-            control.sendall(NUMBER.pack(number))
-    for pid in alive:
-        end(pid)
-    kill_orphans()
-    # No teardown of the libraries: 0.1 s.
+    control = socket.socket(fileno=0)
+    # Collecting garbage would take a tenth of the time that libraries take to load.
+    gc.disable()
+    for name in libraries:
+        # A library that fails, even by SystemExit, fails again in the candidate.
+        with contextlib.suppress(BaseException):
+            importlib.import_module(name)
+    # Candidates share these objects' memory, as long as no collection marks them.
+    gc.freeze()
+    gc.enable()
+    candidates: list[int] = []
+    while (message := socket.recv_fds(control, 1, 2))[0]:
+        if message[1]:
+            candidates += fork_candidate(*message[1])
+        else:
+            kill(candidates)
+            control.send(b"k")
+    kill(candidates)
+    # The teardown of the libraries would take 0.1 s.
     os._exit(0)
 
 
-def fork_candidate(control, link, output):
-    """The process id of a new candidate, or -errno."""
+def fork_candidate(link: int, output: int) -> list[int]:
+    """The process id of a new candidate; [] if there is none, and link says why."""
+    pids = []
     try:
-        pid = os.fork()
+        if (pid := os.fork()) == 0:
+            run_candidate(link, output)
+        pids.append(pid)
     except OSError as error:
-        pid = -error.errno
-    if pid == 0:
-        control.close()
-        run_candidate(link, output)
+        os.write(link, b"-" + error.strerror.encode())
     os.close(link)
     os.close(output)
-    return pid
+    return pids
 
 
-def end(pid):
-    """Kill a candidate and its group, and wait until it is dead; its wait status."""
-    # It may not lead its group yet.
-    for kill in (os.killpg, os.kill):
-        with contextlib.suppress(ProcessLookupError):
-            kill(pid, signal.SIGKILL)
-    return os.waitpid(pid, 0)[1]
+def kill(candidates: list[int]) -> None:
+    """Kill all candidates with their groups, and wait until they are dead."""
+    for pid in candidates:
+        # A candidate may not lead its group yet. macOS refuses the signal to a group in
+        # which only a zombie is left.
+        for send in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                send(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    candidates.clear()
 
 
-def load(modules):
-    """Import what candidates need, once for all of them."""
-    for name in modules:
-        # SystemExit too: a candidate says it.
-        with contextlib.suppress(BaseException):
-            importlib.import_module(name)
-    # Candidates share these pages: nobody writes marks into them.
-    gc.freeze()
-    gc.enable()
-
-
-def adopt_orphans():
-    """Become the parent of whatever flees from a candidate's group (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def kill_orphans(spared=frozenset()):
-    """Kill all children, and theirs as they become ours, until none is left (Linux)."""
-    while pids := children() - spared:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-
-def children():
-    """Process ids of the children of this process (Linux)."""
-    tasks = Path("/proc/self/task").glob("*/children")
-    return {as_here(pid) for task in tasks for pid in task.read_text().split()}
-
-
-def as_here(pid):
-    """A process id of /proc's as this process knows it: /proc may be of another.
-
-    NSpid has it in all namespaces, innermost last.
-    """
-    lines = Path("/proc", pid, "status").read_text().splitlines()
-    found = [line.split()[-1] for line in lines if line.startswith("NSpid:")]
-    return int(found[0] if found else pid)
-
-
-# ---------------------------------------------------------------- a candidate
-def run_candidate(link, output):
+# ----------------------------------------------------------------- a candidate
+def run_candidate(link: int, output: int) -> None:
     """Read a job from link, answer, and end.
 
-    The answer: `+` once the sandbox stands; then `=` and float64 bytes, or `!` and why
+    The answer: `+` once the sandbox is on; then `=` and float64 bytes, or `!` and why
     there are none.
     """
     try:
-        # Leads a process group of its own, which it can't leave.
         os.setsid()
+        if sys.platform == "linux":
+            # It dies with the fork server.
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        # These take the place of the fork server's socket and streams.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         answer = socket.socket(fileno=link)
-        with answer.makefile("rb") as pipe:
-            try:
-                limits = pickle.load(pipe)
-                job = pickle.load(pipe)
-                confine(*limits)
-                # In its own folder: for tracebacks, inspect.getsource, Path(__file__).
-                Path("train.py").write_bytes(job[1])
-                answer.sendall(b"+")
-                said = b"=" + predict(job).tobytes()
-            # SystemExit, KeyboardInterrupt crash it too.
-            except BaseException as error:
-                traceback.print_exc()
-                said = b"!" + reason_of(error).encode(errors="replace")
+        try:
+            with answer.makefile("rb") as pipe:
+                memory, *job = pickle.load(pipe)
+            confine(memory)
+            answer.sendall(b"+")
+            faulthandler.enable()
+            said = b"=" + predict(job).tobytes()
+        # SystemExit and KeyboardInterrupt crash a candidate as well.
+        except BaseException as error:
+            traceback.print_exc()
+            said = b"!" + reason_of(error).encode(errors="replace")
         answer.sendall(said)
     finally:
-        # No atexit, no waiting for threads.
+        # Nothing of train.py's runs at the exit, and no thread is waited for.
         os._exit(0)
 
 
-def reason_of(error):
-    """The error in a line; what the kernel refuses without a word, in words."""
-    reason = traceback.format_exception_only(error)[-1][:300].rstrip()
+def reason_of(error: BaseException) -> str:
+    """The error in a line, with what the sandbox refuses without a word."""
+    reason = traceback.format_exception_only(error)[-1][:REASON_CHARACTERS].rstrip()
     if isinstance(error, MemoryError):
         reason += ": out of memory"
-    if isinstance(error, PermissionError) and "train.py may not" not in reason:
-        reason += ": train.py may not start processes, use the network, write files"
-        reason += " or look at the machine"
+    is_refusal = getattr(error, "errno", None) in REFUSED_BY_KERNEL
+    if is_refusal and "train.py may not" not in reason:
+        reason += f": {MAY_NOT}"
     return reason
 
 
-def predict(job):
+def predict(job: list):
     """Threshold, then scores of the job's held-out rows: float64 (1 + n_held,)."""
     import numpy as np
 
     seed, source, X_fit, y_fit, X_held = job
-    # So that del X_fit frees it.
+    # The list would keep X_fit alive.
     job.clear()
     np.random.seed(seed)
     random.seed(seed)
-    train = sys.modules["train"] = types.ModuleType("train")
-    train.__file__ = os.path.abspath("train.py")
-    exec(compile(source, "train.py", "exec"), train.__dict__)
+    train = load_train(source)
     Z_fit = apply(train.feature_fn, X_fit)
     # The features may be a copy.
     del X_fit
@@ -183,6 +150,19 @@ def predict(job):
     model.fit(Z_fit, y_fit)
     threshold, scores = score_rows(model, apply(train.feature_fn, X_held))
     return np.concatenate([[threshold], scores])
+
+
+def load_train(source: bytes) -> types.ModuleType:
+    """The module that train.py makes; its file is nowhere, its lines are in linecache.
+
+    So tracebacks show lines, and inspect.getsource works.
+    """
+    train = sys.modules["train"] = types.ModuleType("train")
+    train.__file__ = "train.py"
+    lines = source.decode(errors="replace").splitlines(keepends=True)
+    linecache.cache["train.py"] = len(source), None, lines, "train.py"
+    exec(compile(source, "train.py", "exec"), train.__dict__)
+    return train
 
 
 def apply(feature_fn, X):

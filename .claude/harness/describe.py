@@ -3,13 +3,13 @@
 From the train part alone: no row of the test part, and no figure made from one.
 """
 
-from harness.judge import one_line
+from harness.errors import one_line
 
 # ---------------------------------------------------------------- constants
-# Of the whole description; and of one of them.
+# The lines of a description, and the characters of a line.
 LINES = 60
 WIDTH = 120  # characters
-# Of a name and a value.
+# A longer name or value is cut.
 NAME_WIDTH, VALUE_WIDTH = 24, 20  # characters
 # A number with no more distinct values may be a code: it is shown by its values.
 FEW = 6

@@ -1,13 +1,13 @@
-"""What a candidate may touch: read Python and the system, write in one folder.
+"""What a candidate may do: read Python and the system, compute, and answer.
 
-On Linux the kernel keeps the sandbox, for native code too: limits (setrlimit), Landlock
-(files, network, signals), capabilities (root becomes a plain user), seccomp (what
-Landlock leaves open). Audit hooks (PEP 578) keep it for Python code everywhere.
+It writes no file, starts no process and reaches no other one. On Linux the kernel keeps
+these rules for native code as well: resource limits (setrlimit), Landlock (files, TCP,
+signals), no capabilities (root becomes a plain user) and seccomp (a list of the system
+calls that exist). Python's audit hooks (PEP 578) keep them for Python code everywhere.
 """
 
 import contextlib
 import ctypes
-import enum
 import errno
 import os
 import resource
@@ -18,242 +18,243 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-from harness.syscalls import numbers
-
-# ------------------------------------------------------------ policy: files
-SYSTEM = "/usr /lib /lib64 /nix/store /gnu/store /System /Library /etc/ld.so.cache "
-SYSTEM += "/etc/localtime /etc/passwd"
-DEVICES = "/dev/null /dev/zero /dev/urandom"
-# Of the machine only what libraries ask and what never changes: the rest of /proc and
-# /sys tells of its load, so of other candidates.
-MACHINE = (
-    "/proc/cpuinfo /sys/devices/system/cpu/online /sys/devices/system/cpu/possible "
+# ------------------------------------------------------------ the policy: files
+# Of /proc and /sys a candidate reads only what libraries ask for and what never
+# changes. The rest tells of the machine's load, and so of other candidates.
+READABLE = (
+    *("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store"),
+    *("/System/Library", "/System/Cryptexes", "/Library"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/etc/passwd"),
+    *("/dev/null", "/dev/zero", "/dev/urandom", "/proc/cpuinfo"),
+    *(f"/sys/devices/system/cpu/{name}" for name in ("online", "possible", "present")),
+    "/sys/kernel/mm/transparent_hugepage/enabled",
 )
-MACHINE += "/sys/devices/system/cpu/present /sys/kernel/mm/transparent_hugepage/enabled"
-# In /proc/<own pid>.
-PROCESS = "maps"
 
-# ----------------------------------------- policy: Python's audit events
-# Events that are never allowed, by what they would do.
-NEVER = {
+# --------------------------------------------- the policy: Python's audit events
+# These events are never allowed; the words say what they would do.
+REFUSED_EVENTS = {
     "start processes: fits run side by side already": (
-        "os.fork os.forkpty os.exec os.posix_spawn os.spawn os.system pty.spawn "
-        "subprocess.Popen"
+        *("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn"),
+        *("os.system", "pty.spawn", "subprocess.Popen"),
     ),
     "use the network": (
-        "socket.bind socket.connect socket.sendto socket.sendmsg socket.getaddrinfo "
-        "socket.gethostbyname socket.gethostbyaddr socket.getnameinfo"
+        *("socket.bind", "socket.connect", "socket.sendto", "socket.sendmsg"),
+        *("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"),
+        "socket.getnameinfo",
     ),
-    "signal or limit other processes": "os.killpg resource.prlimit",
-    "lock files": "fcntl.flock fcntl.lockf fcntl.fcntl fcntl.ioctl",
+    "signal or limit other processes": ("os.killpg", "resource.prlimit"),
+    "lock files": ("fcntl.flock", "fcntl.lockf", "fcntl.fcntl", "fcntl.ioctl"),
+    "change files": (
+        *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink"),
+        *("os.truncate", "os.chmod", "os.chown", "os.chflags", "os.utime"),
+        *("os.setxattr", "os.removexattr"),
+    ),
 }
-CHANGES = "remove rename rmdir mkdir link symlink truncate chmod chown utime setxattr "
-CHANGES += "removexattr"
-LOOKS = "os.listdir os.scandir os.chdir"
-# ---------------------------------------------------- policy: system calls
-# Refused with EPERM, whatever their arguments; the numbers stand in syscalls.py.
-REFUSED = {
-    "Attributes of files: Landlock does not know them": (
-        "setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr"
-    ),
-    "A file's size: the first two Landlocks do not know it": "truncate",
-    "Scheduling and priorities, which reach other processes": (
-        "setpriority ioprio_set sched_setparam sched_setscheduler sched_setaffinity "
-        "sched_setattr"
-    ),
-    "System V and POSIX objects with names: channels between candidates": (
-        "shmget semget msgget mq_open"
-    ),
-    "Sockets: the network, and abstract names as channels": "socket bind",
-    "Files in memory: they escape the limits of files": "memfd_create memfd_secret",
-    "Locks on files that may be read: channels": "flock",
-    "The page cache, seen and changed, and changes of others' files: channels": (
-        "mincore preadv2 pwritev2 fadvise64 readahead inotify_init inotify_init1 "
-        "fanotify_init"
-    ),
-    "What all processes of a user or of the machine share and count: channels": (
-        "timer_create mlock mlock2 mlockall sysinfo statfs fstatfs futex_waitv "
-        "getrusage"
-    ),
-    "Other processes: their memory, signals to them by descriptor": (
-        "ptrace process_vm_readv process_vm_writev pidfd_send_signal"
-    ),
-    "Keys, which outlive a process": "add_key request_key keyctl",
-    "Namespaces, mounts and code in the kernel": "mount unshare setns bpf",
-    "Ways around this filter": "io_uring_setup openat2",
-    "New processes; clone, below, is granted for threads": "fork vfork",
-}
-# Answered as done, and not done: a file's mode, owner and times, which Landlock does
-# not know. So shutil.copy and chmod of a candidate's own files work.
-IGNORED = "chmod fchmod fchmodat chown fchown lchown fchownat utime utimes futimesat "
-IGNORED += "utimensat"
-# As on a kernel that does not have it (ENOSYS): the flags of clone3 are out of a
-# filter's sight, and the C library falls back to clone.
-ABSENT = "clone3"
-# The last system call that this policy has judged; later ones are absent.
-NEWEST = 450
+LISTING_EVENTS = ("os.listdir", "os.scandir", "os.chdir")
 
-CLONE_THREAD = 0x10000
-# Of open: the bits that tell whether a file is emptied.
-EMPTIES = os.O_TRUNC | os.O_ACCMODE
-# F_DUPFD F_GETFD F_SETFD F_GETFL F_SETFL F_DUPFD_CLOEXEC
-FCNTL = [0, 1, 2, 3, 4, 1030]
-# TCGETS TIOCGWINSZ FIONREAD FIONBIO FIONCLEX FIOCLEX: what pipes, terminals are asked
-IOCTL = [0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451]
-# All the bits of an argument that a filter compares.
+# ------------------------------------------------ the policy: system calls (Linux)
+# All that scikit-learn, LightGBM, XGBoost, FLAML and asyncio need. Every other call is
+# answered as by a kernel that does not have it (ENOSYS), so that libraries fall back.
+ALLOWED_CALLS = {
+    "Memory of its own.": ("brk", "mmap", "munmap", "mprotect", "mremap"),
+    "Read files: Landlock says which.": (
+        *("read", "pread64", "readv", "lseek", "close", "getdents64", "getcwd"),
+        *("stat", "fstat", "lstat", "newfstatat", "statx"),
+        *("access", "faccessat", "faccessat2", "readlink", "readlinkat"),
+    ),
+    "Write to what is open: the answer, what is printed, pipes of its own.": (
+        *("write", "writev", "dup", "dup2", "dup3"),
+        *("sendto", "sendmsg", "recvfrom", "recvmsg", "shutdown"),
+    ),
+    "Pipes and events within the process, for asyncio.": (
+        *("pipe", "pipe2", "socketpair", "eventfd2", "getsockopt", "setsockopt"),
+        *("getsockname", "getpeername", "poll", "ppoll", "select", "pselect6"),
+        *("epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait"),
+    ),
+    "Threads; clone and futex, below, are allowed by their arguments.": (
+        *("set_robust_list", "rseq", "sched_yield", "gettid"),
+        *("exit", "exit_group", "restart_syscall"),
+    ),
+    "Signals to itself; kill and tgkill are below.": (
+        *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack"),
+        *("alarm", "setitimer", "getitimer", "pause"),
+    ),
+    "Who it is, what time it is, and chance.": (
+        *("getpid", "getppid", "getuid", "geteuid", "getgid", "getegid", "umask"),
+        *("uname", "gettimeofday", "time", "nanosleep", "getrandom", "getrlimit"),
+    ),
+}
+THREAD = 0x10000  # CLONE_THREAD
+ANY_FUTEX, PRIVATE_FUTEX = 0xFFFFFE7F, 0xFFFFFEFF  # operation without its flags
+NEGATIVE = 2**31  # the bit by which a clock's number is another process's clock
 WORD = 2**32 - 1
+TRUNCATES = os.O_TRUNC | os.O_ACCMODE
+# Alternatives by which a call is allowed: (number of the argument, bits that count,
+# value that they have); "pid" stands for the candidate's own process id.
+BY_ARGUMENT = (
+    # A thread, and never a process. Of clone3 a filter can't see the flags.
+    ("clone", (0, THREAD, THREAD)),
+    # Waiting is allowed, for pthread_join waits so. Waking is allowed within the
+    # process alone, since a futex on a page of a file is shared with all who map it.
+    *(("futex", (1, ANY_FUTEX, operation)) for operation in (0, 9)),
+    *(("futex", (1, PRIVATE_FUTEX, 128 + operation)) for operation in (1, 10)),
+    # A negative clock is that of another process.
+    ("clock_gettime", (0, NEGATIVE, 0)),
+    ("clock_getres", (0, NEGATIVE, 0)),
+    ("clock_nanosleep", (0, NEGATIVE, 0)),
+    *(("sched_getaffinity", (0, WORD, pid)) for pid in (0, "pid")),
+    ("kill", (0, WORD, "pid")),
+    ("tgkill", (0, WORD, "pid")),
+    # Limits are read; of the own ones memory may be set (RLIMIT_AS), as FLAML does.
+    *(("prlimit64", (0, WORD, pid), (2, 2**64 - 1, 0)) for pid in (0, "pid")),
+    *(("prlimit64", (0, WORD, pid), (1, WORD, 9)) for pid in (0, "pid")),
+    # The name of a thread: PR_SET_NAME, PR_GET_NAME.
+    *(("prctl", (0, WORD, option)) for option in (15, 16)),
+    # Memory given back, and huge pages: MADV_DONTNEED, _FREE, _HUGEPAGE, _NOHUGEPAGE,
+    # _DONTDUMP. Others reach the page cache, which all processes share.
+    *(("madvise", (2, WORD, advice)) for advice in (4, 8, 14, 15, 16)),
+    # No locks, leases or owners of signals: F_DUPFD, F_GETFD, F_SETFD, F_GETFL,
+    # F_SETFL, F_DUPFD_CLOEXEC.
+    *(("fcntl", (1, WORD, command)) for command in (0, 1, 2, 3, 4, 1030)),
+    # What files, pipes and terminals are asked: TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO,
+    # FIONCLEX, FIOCLEX.
+    *(
+        ("ioctl", (1, WORD, request))
+        for request in (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+    ),
+    # The first two versions of Landlock let a file that may only be read be truncated.
+    *(
+        (name, (argument, bits, value))
+        for name, argument in (("open", 1), ("openat", 2))
+        for bits, value in [
+            (os.O_TRUNC, 0),
+            (TRUNCATES, os.O_TRUNC | os.O_WRONLY),
+            (TRUNCATES, os.O_TRUNC | os.O_RDWR),
+        ]
+    ),
+)
 
-# Judged by an argument: name, number of the argument, its bits that count, values.
-ONLY_WITH = [
-    ("clone", 0, CLONE_THREAD, [CLONE_THREAD]),
-    # No locks, leases, owners of signals.
-    ("fcntl", 1, WORD, FCNTL),
-    # No attributes of files.
-    ("ioctl", 1, WORD, IOCTL),
-]
-# Where a file may only be read, the first Landlock lets it be emptied.
-# A clock with a negative number is that of a process or a thread by its id; a futex
-# that is not private (FUTEX_WAKE 1, FUTEX_WAKE_BITSET 10) wakes by a file's page.
-NOT_WITH = [
-    ("clock_gettime", 0, 2**31, [2**31]),
-    ("clock_getres", 0, 2**31, [2**31]),
-    ("clock_nanosleep", 0, 2**31, [2**31]),
-    ("futex", 1, 0x8F, [1, 10]),
-    ("open", 1, EMPTIES, [os.O_TRUNC, os.O_TRUNC | os.O_ACCMODE]),
-    ("openat", 2, EMPTIES, [os.O_TRUNC, os.O_TRUNC | os.O_ACCMODE]),
-]
-ONLY_ITSELF = "prlimit64 kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo getpgid "
-ONLY_ITSELF += "getsid ioprio_get sched_getparam sched_getscheduler sched_getattr "
-ONLY_ITSELF += "sched_getaffinity sched_rr_get_interval get_robust_list"
-
-# ------------------------------------------------- the kernel's constants
-PR_SET_SECCOMP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 22, 36, 38
-SECCOMP_MODE_FILTER = 2
-SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000
-AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# ----------------------------------------------------- constants of the kernel
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
-LANDLOCK_CREATE_RULESET_VERSION, LANDLOCK_RULE_PATH_BENEATH = 1, 1
-# On every machine.
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE = 444, 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
-# LD|W|ABS, JMP|JEQ|K, JMP|JGE|K
-BPF_LOAD, BPF_EQUAL, BPF_AT_LEAST = 0x20, 0x15, 0x35
-# ALU|AND|K, RET|K
-BPF_AND, BPF_RETURN = 0x54, 0x06
-NUMBER_AT, ARCH_AT, ARGUMENTS_AT = 0, 4, 16  # bytes into struct seccomp_data
-
-# LANDLOCK_ACCESS_FS_*, LANDLOCK_ACCESS_NET_* and LANDLOCK_SCOPE_*, bit by bit
-File = enum.IntFlag(
-    "File",
-    "EXECUTE WRITE_FILE READ_FILE READ_DIR REMOVE_DIR REMOVE_FILE MAKE_CHAR MAKE_DIR "
-    "MAKE_REG MAKE_SOCK MAKE_FIFO MAKE_BLOCK MAKE_SYM REFER TRUNCATE IOCTL_DEV",
-)
-Net = enum.IntFlag("Net", "BIND_TCP CONNECT_TCP")
-Scope = enum.IntFlag("Scope", "ABSTRACT_UNIX_SOCKET SIGNAL")
-LIBC = ctypes.CDLL(None, use_errno=True)
-# The first version of Landlock that knows a right; the older rights are all in 1.
-SINCE = {File.REFER: 2, File.TRUNCATE: 3, File.IOCTL_DEV: 5}
+LANDLOCK_CREATE_RULESET_VERSION, LANDLOCK_RULE_PATH_BENEATH = 1, 1
+# LANDLOCK_ACCESS_FS_*, and how many of these rights each version of Landlock knows.
+WRITE_FILE, READ_FILE, READ_DIR = 2, 4, 8
+N_RIGHTS = (0, 13, 14, 15, 15, 16)
+# All of LANDLOCK_ACCESS_NET_* (since version 4) and LANDLOCK_SCOPE_* (since 6).
+NET, SCOPE = 3, 3
+# Of libseccomp: SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_CMP_MASKED_EQ.
+ALLOW, ANSWER_ERROR, MASKED_EQUAL = 0x7FFF0000, 0x50000, 7
+SECCOMP_LIBRARY, SECCOMP_PACKAGE = "libseccomp.so.2", "libseccomp2"
 
 
-# ------------------------------------------------------------ put it on
-def confine(folder, memory, file_bytes):
-    """From here on: read Python and the system, write in folder, start nothing.
+# ------------------------------------------------------------------- put it on
+def confine(memory: int) -> None:
+    """Put this process, for good, into the sandbox that this machine has.
 
-    memory: bytes by which the process may grow (Linux); file_bytes: of a file, at most.
+    memory: bytes by which it may grow (Linux). OSError if the kernel refuses a part.
     """
+    os.chdir("/")
+    # A library that asks for a temporary folder fails only when it writes there.
+    tempfile.tempdir = "/"
+    limit_resources(memory)
+    readable = [*readable_system(), *own_maps()]
+    # Both are looked up before the kernel stops reading.
+    has_landlock, library = landlock_version() > 0, seccomp_library()
     if sys.platform == "linux":
-        # Where memory runs out the kernel is to kill this one, not the judge.
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("1000")
-    limit_resources(memory, file_bytes)
-    os.chdir(folder)
-    os.environ.update(HOME=folder, TMPDIR=folder)
-    tempfile.tempdir = None
-    folder = os.path.realpath(folder)
-    # By its number in /proc, which may be of another namespace of processes.
-    process = os.path.realpath("/proc/self")
-    own = [f"{process}/{name}" for name in PROCESS.split()]
-    readable = [*readable_system(), *own, *DEVICES.split()]
-    if landlock_version():
-        landlock(readable, folder)
-        drop_capabilities()
-        if os.uname().machine in AUDIT_ARCH:
-            seccomp(bpf_program(os.uname().machine, os.getpid()))
-    sys.addaudithook(audit_hook([*readable, folder], [folder, os.devnull]))
+        must(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    if has_landlock:
+        landlock(readable)
+        none = struct.pack("Ii", LINUX_CAPABILITY_VERSION_3, 0), bytes(24)
+        must(LIBC.capset(*none), "capset")
+    if library:
+        seccomp(library, os.getpid())
+    sys.addaudithook(audit_hook(readable))
 
 
-def readable_system():
+def sandbox_parts() -> list[str]:
+    """What keeps the sandbox on this machine, the strongest first."""
+    parts = ["Landlock"] * (landlock_version() > 0) + ["seccomp"] * has_seccomp()
+    return [*parts, "Python's audit hooks"]
+
+
+def readable_system() -> list[str]:
     """The folders and files of Python and of the system that candidates may read."""
-    paths = [sys.prefix, sys.base_prefix, *SYSTEM.split(), *MACHINE.split()]
-    # Packages that are links, as uv's link-mode "symlink" makes them.
-    names = Path(sysconfig.get_path("purelib")).glob("*.dist-info/METADATA")
-    paths += [os.path.dirname(os.path.dirname(os.path.realpath(n))) for n in names]
+    paths = [sys.prefix, sys.base_prefix, *READABLE]
+    # Packages may be links into uv's cache (link-mode "symlink").
+    packages = Path(sysconfig.get_path("purelib")).glob("*.dist-info/METADATA")
+    paths += [os.path.dirname(os.path.dirname(os.path.realpath(p))) for p in packages]
     return [*dict.fromkeys(os.path.realpath(path) for path in paths)]
 
 
-# --------------------------------------------------------------- limits
-def limit_resources(memory, file_bytes):
-    """No core dumps, files of file_bytes, growth by `memory` bytes (Linux) at most."""
+def own_maps() -> list[str]:
+    """The list of libraries in this process, which threadpoolctl reads (Linux)."""
+    return [os.path.realpath("/proc/self/maps")] if sys.platform == "linux" else []
+
+
+def must(failed: int, part: str) -> None:
+    """OSError if the kernel did not take a part of the sandbox."""
+    if failed:
+        raise OSError(ctypes.get_errno(), f"{part} could not be put on")
+
+
+# ----------------------------------------------------------------------- limits
+def limit_resources(memory: int) -> None:
+    """No core dumps, no bytes in files, growth by `memory` bytes at most (Linux)."""
     limit(resource.RLIMIT_CORE, 0)
-    limit(resource.RLIMIT_FSIZE, file_bytes)
+    limit(resource.RLIMIT_FSIZE, 0)
     if sys.platform == "linux":
+        # Where memory runs out the kernel is to kill this process, not the judge.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
 
 
-def limit(what, value):
+def limit(what: int, value: int) -> None:
     """Set a limit, or leave a lower one that the user has set."""
     hard = resource.getrlimit(what)[1]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(what, (value, value))
 
 
-# ---------------------------------------------------------- audit hooks
-def audit_hook(readable, writable):
+# ------------------------------------------------------------------ audit hooks
+def audit_hook(readable: list[str]):
     """A hook for PEP 578's events that keeps Python code to the sandbox."""
+    refused = {name: what for what, names in REFUSED_EVENTS.items() for name in names}
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    changes = {f"os.{name}" for name in CHANGES.split()}
-    looks = set(LOOKS.split())
-    never = {event: what for what, events in NEVER.items() for event in events.split()}
 
-    def allow(path, roots):
-        # Others may say one path, then another.
+    def check_path(path, is_written=False):
+        # An object of another type may be one path here, and another one later.
         if type(path) not in (str, bytes):
             raise PermissionError(f"train.py may not use {type(path)} as a path")
-        path = os.fsdecode(path)
-        real, parts = os.path.realpath(path), path.split(os.sep)
-        inside = any(real == root or real.startswith(root + os.sep) for root in roots)
-        # Relative to a dir_fd?
-        if not inside or (parts[0] and os.pardir in parts):
-            kind = "write" if roots is writable else "read"
-            raise PermissionError(f"train.py may not {kind} {real}")
+        path = os.path.realpath(os.fsdecode(path))
+        if is_written and path != os.devnull:
+            raise PermissionError(f"train.py may not write {path}")
+        if not any(path == r or path.startswith(r + os.sep) for r in readable):
+            raise PermissionError(f"train.py may not read {path}")
 
     def hook(event, args):
-        if event == "open" and not isinstance(args[0], int):
-            # As the dir_fd of other calls.
-            leads_on = os.path.isdir(args[0])
-            allow(args[0], writable if leads_on or args[2] & writing else readable)
-        elif event in looks and isinstance(args[0], str | bytes):
-            allow(args[0], readable)
-        elif event in changes:
-            # A file descriptor.
-            if isinstance(args[0], int):
-                allow(f"/proc/self/fd/{args[0]}", writable)
-            for path in args[:2]:
-                if isinstance(path, str | bytes):
-                    allow(path, writable)
-        elif event in never:
-            raise PermissionError(f"train.py may not {never[event]}")
-        elif event == "os.kill" and args[0] != os.getpid():
+        if event in refused:
+            raise PermissionError(f"train.py may not {refused[event]}")
+        if event == "os.kill" and args[0] != os.getpid():
             raise PermissionError("train.py may not signal other processes")
-        elif event == "socket.__new__" and args[1] != socket.AF_UNIX:
+        if event == "socket.__new__" and args[1] != socket.AF_UNIX:
             raise PermissionError("train.py may not use the network")
+        # A number is a file that is open already; without a path it is this folder.
+        if event == "open" and not isinstance(args[0], int):
+            check_path(args[0], bool(args[2] & writing))
+        if event in LISTING_EVENTS and not isinstance(args[0], int | None):
+            check_path(args[0])
 
     return hook
 
 
-# ------------------------------------------------------------- Landlock
-def landlock_version():
+# --------------------------------------------------------------------- Landlock
+def landlock_version() -> int:
     """The version of the kernel's Landlock; 0 where there is none."""
     if sys.platform != "linux":
         return 0
@@ -261,85 +262,62 @@ def landlock_version():
     return max(0, LIBC.syscall(*ask))
 
 
-def landlock(readable, folder):
-    """The same sandbox in the kernel, for native code too (Linux 5.13 and later).
+def landlock(readable: list[str]) -> None:
+    """Let the kernel allow reading below `readable`, and writing to /dev/null.
 
-    As in the kernel's documentation, userspace-api/landlock. No rule allows exec, TCP,
-    signals or sockets to processes outside: those are all refused.
+    As in the kernel's documentation, userspace-api/landlock. No rule allows programs,
+    TCP, signals or sockets to processes outside, so all of these are refused.
     """
     version = landlock_version()
-    every = sum(right for right in File if SINCE.get(right, 1) <= version)
-    of_a_file = every & (File.READ_FILE | File.WRITE_FILE | File.TRUNCATE)
-    read = File.READ_FILE | File.READ_DIR
-    work = every & ~(File.EXECUTE | File.MAKE_CHAR | File.MAKE_BLOCK)
-    net, scope = sum(Net) * (version >= 4), sum(Scope) * (version >= 6)
-    handled = struct.pack("QQQ", every, net, scope)
+    rights = 2 ** N_RIGHTS[min(version, len(N_RIGHTS) - 1)] - 1
+    handled = struct.pack("QQQ", rights, NET * (version >= 4), SCOPE * (version >= 6))
     ruleset = LIBC.syscall(SYS_LANDLOCK_CREATE_RULESET, handled, len(handled), 0)
-    rules = [*((path, read) for path in readable), (folder, work), (os.devnull, work)]
-    for path, rights in rules:
-        if os.path.exists(path):
-            beneath = os.open(path, os.O_PATH)
-            rights &= every if os.path.isdir(path) else of_a_file
-            rule = struct.pack("=Qi", rights, beneath)
-            kind = LANDLOCK_RULE_PATH_BENEATH
-            LIBC.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, kind, rule, 0)
-            os.close(beneath)
-    no_more = LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if no_more or LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0):
-        raise OSError(ctypes.get_errno(), "Landlock did not take the sandbox")
+    for path in filter(os.path.exists, readable):
+        rights = READ_FILE | (READ_DIR if os.path.isdir(path) else 0)
+        rights |= WRITE_FILE if path == os.devnull else 0
+        beneath = os.open(path, os.O_PATH)
+        rule = struct.pack("=Qi", rights, beneath)
+        kind = LANDLOCK_RULE_PATH_BENEATH
+        must(LIBC.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, kind, rule, 0), "Landlock")
+        os.close(beneath)
+    must(LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0), "Landlock")
     os.close(ruleset)
 
 
-def drop_capabilities():
-    """Give up root's powers, if it has them: from here on root is a plain user."""
-    if LIBC.capset(struct.pack("Ii", LINUX_CAPABILITY_VERSION_3, 0), bytes(24)):
-        raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
+# ---------------------------------------------------------------------- seccomp
+def seccomp_library():
+    """libseccomp, which knows the numbers of each machine's calls; None without it."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return ctypes.CDLL(SECCOMP_LIBRARY)
+    except OSError:
+        return None
 
 
-# -------------------------------------------------------------- seccomp
-def seccomp(program):
-    """Give the kernel a filter; it can't be taken back (userspace-api/seccomp_filter).
+def has_seccomp() -> bool:
+    """Whether this machine has libseccomp, and a kernel that takes its filters."""
+    seccomp_mode = LIBC.prctl(21, 0, 0, 0, 0) if sys.platform == "linux" else -1
+    return seccomp_mode >= 0 and seccomp_library() is not None
 
-    program: instructions of BPF (code, jump if true, jump if false, number).
+
+def seccomp(library, pid: int) -> None:
+    """Give the kernel the list of allowed calls; it can't be taken back.
+
+    library: of seccomp_library(); pid: the candidate's own.
     """
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
-    buffer = ctypes.create_string_buffer(code)
-    pointer = struct.pack("HP", len(program), ctypes.addressof(buffer))
-    if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, pointer, 0, 0):
-        raise OSError(ctypes.get_errno(), "seccomp did not take the sandbox")
-
-
-GRANT = (BPF_RETURN, 0, 0, SECCOMP_RET_ALLOW)
-REFUSE = (BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO + errno.EPERM)
-DONE = (BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO + 0)
-MISSING = (BPF_RETURN, 0, 0, SECCOMP_RET_ERRNO + errno.ENOSYS)
-
-
-def bpf_program(machine, pid):
-    """The policy above as a filter for a machine; pid is the candidate's own."""
-    number = numbers(machine)
-    program = [(BPF_LOAD, 0, 0, ARCH_AT)]
-    program += [(BPF_EQUAL, 1, 0, AUDIT_ARCH[machine]), REFUSE]
-    program += [(BPF_LOAD, 0, 0, NUMBER_AT), (BPF_AT_LEAST, 0, 1, NEWEST + 1), MISSING]
-    answers = {ABSENT: MISSING, IGNORED: DONE, " ".join(REFUSED.values()): REFUSE}
-    for names, answer in answers.items():
-        for name in names.split():
-            if name in number:
-                program += [(BPF_EQUAL, 0, 1, number[name]), answer]
-    itself = [(name, 0, WORD, [0, pid]) for name in ONLY_ITSELF.split()]
-    for rules, if_so, if_not in [
-        (ONLY_WITH + itself, GRANT, REFUSE),
-        (NOT_WITH, REFUSE, GRANT),
-    ]:
-        for name, *test in rules:
-            if name in number:
-                program += by_argument(number[name], *test, if_so, if_not)
-    return [*program, GRANT]
-
-
-def by_argument(number, argument, bits, values, if_so, if_not):
-    """Instructions for one system call: whether bits of an argument are in values."""
-    tests = [(BPF_EQUAL, n, 0, values[-n]) for n in range(len(values), 0, -1)]
-    load = (BPF_LOAD, 0, 0, ARGUMENTS_AT + 8 * argument)
-    test = [load, (BPF_AND, 0, 0, bits), *tests, if_not, if_so]
-    return [(BPF_EQUAL, 0, len(test), number), *test]
+    library.seccomp_init.restype = ctypes.c_void_p
+    answer = ANSWER_ERROR + errno.ENOSYS
+    filters = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(answer)))
+    names = [(name,) for group in ALLOWED_CALLS.values() for name in group]
+    for name, *tests in (*names, *BY_ARGUMENT):
+        number = library.seccomp_syscall_resolve_name(name.encode())
+        # A call that this machine does not have is a negative number.
+        if number >= 0:
+            rule = b"".join(
+                struct.pack("IIQQ", at, MASKED_EQUAL, bits, pid if v == "pid" else v)
+                for at, bits, v in tests
+            )
+            add = library.seccomp_rule_add_array
+            must(add(filters, ALLOW, number, len(tests), rule), f"seccomp ({name})")
+    must(library.seccomp_load(filters), "seccomp")

@@ -15,10 +15,17 @@ RESAMPLES, NIGHTS, SEED = 1000, 4000, 1996
 GROUPS = 250
 # Percent: below either end of a 95 % interval; of the nights, below what 5 % exceed.
 INTERVAL, LUCKY = [2.5, 97.5], 95
+# A score that falls by more than so many standard errors, when each fold is fitted
+# alone, needs other fits beside it. Honest models that are not seeded fall so far in
+# fewer than one night in 1,000: tests/test_choice.py.
+FALL = 5
+# So many standard errors between the gain on the folds and the one on the test part
+# contradict each other: fewer than one in 1,000 honest nights, as above.
+CONTRADICTION = 4
 
 
 # ------------------------------------------------------------------ the choice
-def ratchet(values, min_gain):
+def kept_by_ratchet(values, min_gain):
     """Numbers of the commits that a ratchet keeps of these scores, the start first."""
     kept = [0]
     for number, value in enumerate(values):
@@ -97,7 +104,7 @@ def corrected_gains(y, ranks, folds, kept, errors, min_gain):
     inside, outside = inside[:, usable], outside[:, usable] - outside[0, usable]
     picks, stairs = [], []
     for values in inside.T:
-        ours = ratchet(values, min_gain)
+        ours = kept_by_ratchet(values, min_gain)
         picks.append(choose(values, ours, errors))
         # What the ratchet had kept by the time of each of the run's keeps.
         stairs.append([max(k for k in ours if k <= keep) for keep in kept])
@@ -134,6 +141,58 @@ def numbers(outside, inside, drawn):
     return found | {"interval": [float(end) for end in interval]}
 
 
+def gain_on_test(y, ranks, test):
+    """(AUCs of two commits on the test rows, the second's gain as numbers() has it).
+
+    y: labels (n_rows,); ranks: (2, n_rows); test: whether a test row, (n_rows,). By a
+    bootstrap of the rows, paired, so luck that the two share drops out.
+    """
+    import numpy as np
+
+    group, drawn = draw_rows(y, test)
+    weights = np.c_[np.ones(len(drawn)), drawn][group[test]]
+    aucs = np.array([weighted_aucs(of_one[test], y[test], weights) for of_one in ranks])
+    gain, *gains = aucs[1] - aucs[0]
+    found = {"mean": float(gain), "se": float(np.std(gains))}
+    found["interval"] = [float(end) for end in np.percentile(gains, INTERVAL)]
+    return aucs[:, 0].tolist(), found
+
+
+# -------------------------------------------------------------- what can't be honest
+def noise_of_gain(y, ranks, folds):
+    """The standard error over rows of the gain of one commit over another.
+
+    y: labels (n_rows,); ranks: of the two, (2, n_repeats, n_rows); folds: (n_repeats,
+    n_rows). By a paired bootstrap of the rows.
+    """
+    import numpy as np
+
+    group, drawn = draw_rows(y, folds[0] >= 0)
+    aucs = mean_aucs(y, ranks, folds, group, drawn)
+    return float(np.nanstd(aucs[1] - aucs[0]))
+
+
+def noise_of_fits(fold_aucs):
+    """The sd of the difference between two scores of a commit, by chance in its fits.
+
+    fold_aucs: of the commit scored several times, (n_scores, n_repeats, n_splits). Each
+    fit draws its chance anew.
+    """
+    variance = fold_aucs.var(axis=0, ddof=1)
+    return float((2 * variance.mean() / variance.size) ** 0.5)
+
+
+def contradict(gain, test):
+    """Whether the gain on the folds can't be true if the one on the test part is.
+
+    Both as numbers() has them. They are of other rows, so their errors add up. A gain
+    that is larger on the test part is luck, and no contradiction.
+    """
+    error = (gain["se"] ** 2 + test["se"] ** 2) ** 0.5
+    return gain["mean"] - test["mean"] > CONTRADICTION * error
+
+
+# ---------------------------------------------------------------------- resamples
 def draw_rows(y, train):
     """How often rows are in a bootstrap sample, each class drawn for itself.
 

@@ -1,277 +1,207 @@
-"""The review in words: each function makes lines of what is found so far.
+"""The review in words: each function makes lines of what is found."""
 
-[] where there is nothing to say. What is found: docs/design.md, The review's object.
-"""
+from harness.errors import one_line
+from harness.ratchet import Run, difference
+from review.findings import Gain, Keep, Review
 
-import csv
-import io
-from datetime import UTC, datetime
-
-from review.choice import RESAMPLES
-from review.gain import FOLDS
-from review.gain import RESAMPLES as TEST_RESAMPLES
-
-# ---------------------------------------------------------------- constants
-# With a p below it a difference is called larger than the noise.
-ALPHA = 0.05
-# Of the tries that progress tells.
+# Characters of an idea in the table of keeps; the whole is in the log and the picture.
+IDEA = 60
+# Tries that progress shows at most.
 LAST = 5
-# Columns of the AutoML benchmark's results.csv.
-AMLB = "task framework constraint fold type result metric duration training_duration"
-AMLB += " seed utc"
 
 
-# ------------------------------------------------------------- what happened
-def run_lines(found):
-    """What happened: the run in a line, then the table of what was kept."""
-    parts = ", ".join(f"{found[key]} {key}" for key in ("kept", "discarded", "crashed"))
-    n, hours = found["iterations"], found["hours"]
-    lines = [f"{found['run']}: {n} iterations in {hours} h: {parts}"]
-    if found["iterations"] == 0 and not found["keeps"]:
-        lines.append("results.tsv has no rows of this run: nothing to review yet")
-    if found["keeps"]:
-        lines += ["", f"iter commit  val_auc       Δ {'train.py':>9}  hypothesis"]
-    return lines + [keep_line(keep) for keep in found["keeps"]]
+# ------------------------------------------------------------------- what happened
+def counts(review: Review) -> str:
+    """The run in a line."""
+    hours, minutes = divmod(round(review.minutes), 60)
+    duration = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    n = review.iterations
+    parts = (
+        f"{review.kept} kept, {review.discarded} discarded, {review.crashed} crashed"
+    )
+    return f"{review.run}: {n} iteration{'s' * (n != 1)} in {duration}: {parts}"
 
 
-def keep_line(keep):
-    """A kept commit as a line of the table."""
-    delta = "" if keep["delta"] is None else f"{keep['delta']:+.4f}"
-    change = "" if keep["added"] is None else f"+{keep['added']} -{keep['removed']}"
-    values = f"{keep['val_auc']:.4f} {delta:>8} {change:>9}"
-    return f"{keep['iteration']:4} {keep['commit']:.7}  {values}  {keep['hypothesis']}"
-
-
-def tries_lines(tries):
-    """The last tries: (iteration, row) of all; nothing of the test part."""
-    lines = [f"the last {min(LAST, len(tries))} tries:"] if tries else []
-    for i, row in tries[-LAST:]:
-        value = f"{float(row['val_auc']):.4f}" if row["val_auc"] else "none"
-        lines.append(f"{i:4} {value:>6}  {row['status']:7}  {row['description']}")
-    return lines
-
-
-def note_lines(found):
-    """What is no difference, but worth a word."""
-    return [f"note: {note}" for note in found["notes"]]
-
-
-def trust_lines(found):
-    """Whether git, rows and frozen files agree: what can be said without a fit."""
-    if found["differences"]:
-        return untrue_lines(found)
-    return ["record: rows, git and frozen files agree"]
-
-
-def untrue_lines(found):
-    """What is wrong with the record, leaks counted too."""
-    wrong = len(found["differences"]) + len(leaks(found))
-    lines = [f"  ! {difference}" for difference in found["differences"]]
-    return [f"record: not true, differences: {wrong}", *lines]
-
-
-# ---------------------------------------------------- what the records say
-def named(found, commit):
-    """A commit with its iteration."""
-    at = [k["iteration"] for k in found["keeps"] if k["commit"] == commit]
-    return f"{commit:.7} (iter {at[0]})" if at else f"{commit:.7} (the start)"
-
-
-def choice_lines(found):
-    """Which of the keeps is chosen, and by how much of the record."""
-    if len(found["keeps"]) < 2:
-        return []
-    chosen, last = found["chosen"], found["keeps"][-1]["commit"]
-    n_records = found["records"]
-    if not n_records:
-        why = "the last keep: there are no records to choose by"
-    elif chosen == last:
-        why = "the last keep: no earlier one is within one standard error of it"
-    else:
-        why = f"the earliest within one standard error of the best keep, {last:.7}"
-    counts = f"{found['scored']} commits were scored"
-    if n_records < found["scored"]:
-        counts += f", {n_records} of them with a record"
-    return [f"chosen: {named(found, chosen)}, {why}", f"  ({counts})"]
-
-
-def luck_lines(found):
-    """How far ideas that are all worth the same would have climbed."""
-    if not (luck := found["luck"]):
-        return []
-    by_luck = f"{luck['ideas']} equal ideas climb {luck['mean']:+.4f} by luck alone"
-    often = f"one night in 20 {luck['most']:+.4f} or more"
-    return [f"luck: {by_luck}, {often}; this run climbed {luck['climb']:+.4f}"]
-
-
-def corrected_lines(found):
-    """What the choice is worth on rows that did not choose."""
-    if not (gain := found["gain"]):
-        return []
-    return [
-        f"gain: {interval_of(gain)} over the start, on rows that did not choose",
-        f"  (BBC-CV over {found['records']} of {found['scored']} scored commits, "
-        f"{RESAMPLES} resamples, pick by pick;",
-        "  an agent that sees its scores adapts to them: some optimism is left)",
-    ]
-
-
-def interval_of(gain):
-    """A gain with its 95 % interval."""
-    low, high = gain["interval"]
-    return f"{gain['mean']:+.4f}, 95 % [{low:+.4f}, {high:+.4f}]"
-
-
-# ---------------------------------------------------------- what the fits say
-def leaks(found):
-    """The commits whose scores know their labels."""
-    return [commit for commit, test in found["leak"].items() if test["found"]]
-
-
-def leak_lines(found):
-    """The leak tests so far, each in a line."""
+def keep_lines(review: Review) -> list[str]:
+    """A line for each keep; the chosen one has a star."""
     lines = []
-    for commit, test in found["leak"].items():
-        numbers = f"shift {test['shift']:+.4f}, p = {test['p']:.2g}"
-        if test["found"]:
-            lines.append(f"LEAK: the scores of {commit:.7} know their own labels")
-            lines[-1] += f" ({numbers}): nothing above or below counts"
-        else:
-            lines.append(f"leak: none ({commit:.7}: {numbers})")
+    for keep in review.keeps:
+        star = "*" * (keep is review.chosen)
+        delta = "" if keep.delta is None else difference(keep.delta)
+        values = f"{keep.commit:.7}  {keep.val_auc:.4f} {delta:7}"
+        lines.append(
+            f"{star:2}{keep.iteration:3} {values}  {one_line(keep.idea, IDEA)}"
+        )
     return lines
 
 
-def record_lines(found):
-    """Whether the record is true, and what was scored again for it."""
-    again = ", ".join(found["scored_again"])
-    lines = ["record: true" + f", scored again alike: {again}" * bool(again)]
-    if not found["record_is_true"]:
-        lines = untrue_lines(found)
-    return [*lines, *leak_lines(found), *note_lines(found)]
+def progress_lines(review: Review, run: Run) -> list[str]:
+    """Where a run is: its keeps, the tries since the last of them, and luck."""
+    since = review.keeps[-1].iteration + 1 if review.keeps else 0
+    tries = [*enumerate(run.rows)][since:]
+    lines = [f"{len(tries)} tries since the last keep:"] if tries else []
+    for i, row in tries[-LAST:]:
+        value = f"{float(row.val_auc):.4f}" if row.val_auc else "none"
+        words = f"{row.commit:.7}  {value:6} {row.status:7}"
+        lines.append(f"{i:5} {words}  {row.description}")
+    record = record_lines(review) if review.problems else []
+    return [*keep_lines(review), *lines, *luck_lines(review), *record]
 
 
-def fresh_lines(fresh):
-    """The models on the same fresh folds, {name: numbers}, and what they gain."""
-    if not fresh:
-        return []
-    width, (first, *_) = max(map(len, fresh)), fresh
-    repeats = max(numbers["repeats"] for numbers in fresh.values())
-    head = f"cv AUC (sd)      minus {first}"
-    lines = [f"on {repeats} x {FOLDS} fresh folds of the rows that also chose:"]
-    lines += [f"{'':{width}}  {head}"]
-    for name, numbers in fresh.items():
-        sd = f" ({numbers['sd']:.4f})" if numbers["sd"] is not None else ""
-        line = f"{name:{width}}  {numbers['mean']:.4f}{sd:9}"
-        if test := numbers.get("gain"):
-            line += f"  {test['mean']:+.4f} ± {test['standard_error']:.4f}, "
-            word = "within the" if test["p"] >= ALPHA else "more than"
-            line += f"p = {test['p']:.2g}: {word} noise"
-        if numbers["repeats"] < repeats:
-            line += f"  ({numbers['repeats']} x {FOLDS} only)"
-        lines.append(line.rstrip())
+# ----------------------------------------------------------------------- the report
+def report(review: Review) -> list[str]:
+    """The report after its first line; a contradiction leads it."""
+    lines = []
+    if review.contradicted:
+        gains = f"{review.gain.mean:+.4f} on the folds, {review.test.gain.mean:+.4f}"
+        lines = [f"THE TEST PART CONTRADICTS THE FOLDS: a gain of {gains} on the test"]
+    lines += [*keep_lines(review), *gain_lines(review), *luck_lines(review)]
+    lines += [*reconciliation(review), *record_lines(review), review.verdict]
+    if review.verdict.startswith(("Take ", "No gain")) and not distrust(review):
+        start, chosen = review.keeps[0].commit, review.chosen.commit
+        diff, merge = (
+            f"git diff {start:.7} {chosen:.7} train.py",
+            f"git merge {chosen:.7}",
+        )
+        lines.append(f"  {diff:36}  (read it first: typed-in labels show only there)")
+        lines.append(f"  {merge:36}  (on your main branch)")
     return lines
 
 
-def test_lines(found):
-    """The test part, looked at once in a review, for start and chosen."""
-    test = found["test"]
-    if not test:
+def gain_lines(review: Review) -> list[str]:
+    """Which keep is chosen, and what it gains on which rows."""
+    if not review.chosen or len(review.keeps) == 1:
         return []
-    lines = ["{:6}  {:>24}  {:>24}".format("", "test AUC", "test accuracy")]
-    lines += [f"{name:6}  {test_cells(numbers)}" for name, numbers in test.items()]
-    n = found["test_looks"]
-    times = f"{n} time" + "s" * (n != 1)
-    return [
-        *lines,
-        f"[...]: 95 % of {TEST_RESAMPLES} stratified bootstrap resamples. The test "
-        f"part has been looked at {times} by reviews of this run.",
-    ]
+    rule = "the earliest keep within one standard error of the best"
+    start, chosen = review.keeps[0], review.chosen
+    if chosen is start:
+        return [f"The start is {rule}."]
+    gains = [(f"{score(chosen) - score(start):+.4f}", "on the folds that chose it")]
+    if review.gain:
+        rows = "on rows that did not choose it: expect this"
+        gains.append((with_interval(review.gain), rows))
+    if test := review.test:
+        rows = f"on {test.n_rows} test rows: {test.start:.4f}, now {test.chosen:.4f}"
+        gains.append((with_interval(test.gain), rows))
+    head = f"{named(chosen)} is {rule}. Its gain in AUC:"
+    return [head, *(f"  {gain:33}  {rows}" for gain, rows in gains)]
 
 
-def test_cells(numbers):
-    """Two cells: test AUC and accuracy with their intervals."""
-    cells = []
-    for key in ("test_auc", "test_acc"):
-        low, high = numbers[f"{key}_interval"]
-        cells.append(f"{numbers[key]:.4f} [{low:.4f}, {high:.4f}]".rjust(24))
-    return "  ".join(cells)
+def named(keep: Keep) -> str:
+    """A keep with its iteration."""
+    return f"{keep.commit:.7} (iter {keep.iteration})"
 
 
-def amlb_lines(task, test):
-    """Header and a line a model for the AutoML benchmark's tables (results.csv)."""
-    table = io.StringIO()
-    lines = csv.DictWriter(table, AMLB.split(), lineterminator="\n")
-    lines.writeheader()
-    for name, model in test.items():
-        if name != "gain":
-            lines.writerow(task | amlb_cells(name, model))
-    return table.getvalue().splitlines() if test else []
+def score(keep: Keep) -> float:
+    """val_auc with each fold alone, or that of the night as long as there is none."""
+    return keep.val_auc if keep.alone is None else keep.alone
 
 
-def amlb_cells(name, model):
-    """The cells of a model: duration of an evaluate, training_duration of a fit."""
-    return {
-        "framework": f"autoresearch_{name}",
-        "fold": 0,
-        "type": "binary",
-        "result": f"{model['test_auc']:.6f}",
-        "metric": "auc",
-        "duration": model["duration"],
-        "training_duration": f"{model['fit_s']:.3f}" if model["fit_s"] else "",
-        "utc": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}",
-    }
+def with_interval(gain: Gain) -> str:
+    """A gain with its 95 % interval."""
+    low, high = gain.interval
+    return f"{gain.mean:+.4f}, 95 % [{low:+.4f}, {high:+.4f}]"
 
 
-# ---------------------------------------------------------------- the sentence
-def verdict(found):
+def luck_lines(review: Review) -> list[str]:
+    """How far ideas that change nothing would have climbed, beside this night."""
+    if not (luck := review.luck):
+        return []
+    one = luck.n_ideas == 1
+    ideas = "1 idea that changes" if one else f"{luck.n_ideas} ideas that change"
+    climbs = f"{luck.mean:+.4f} (one night in 20: {luck.most:+.4f})"
+    words = f"luck: {ideas} nothing would climb {climbs}"
+    return [f"{words}; this night {luck.climb:+.4f}"]
+
+
+def reconciliation(review: Review) -> list[str]:
+    """Why luck and the interval agree, where they seem to contradict each other.
+
+    Luck draws other scores of ideas on these rows, the interval draws other rows.
+    """
+    if distrust(review) or not (review.luck and review.test):
+        return []
+    is_luck, is_shown = review.luck.climb <= review.luck.most, is_gain_shown(review)
+    if is_shown and is_luck:
+        return [
+            "  Luck can climb as far, but the chosen one gains on other rows as well."
+        ]
+    if not is_shown and not is_luck:
+        words = (
+            "This is more than luck on these rows; on others, such as other patients,"
+        )
+        return [f"  {words}", "  the gain may still be nothing."]
+    return []
+
+
+def is_gain_shown(review: Review) -> bool:
+    """Whether the interval of the gain lies above 0."""
+    return review.gain.interval[0] > 0
+
+
+def record_lines(review: Review) -> list[str]:
+    """Whether the record is true, and what each fold alone says of the scores."""
+    lines = []
+    if review.n_missing:
+        n = f"{review.n_missing} scored commit{'s' * (review.n_missing != 1)}"
+        lines.append(f"without a record, so left out: {n}")
+    again = [keep for keep in review.keeps if keep.alone is not None]
+    changed = [keep for keep in again if keep.alone != keep.val_auc]
+    for keep in changed:
+        values = (
+            f"{keep.val_auc:.6f} in the night, {keep.alone:.6f} with each fold alone"
+        )
+        lines.append(f"not reproducible: {named(keep)} scored {values}")
+    if review.problems:
+        return ["record: not true", *(f"  ! {problem}" for problem in review.problems)]
+    if review.crash:
+        words = f"not true; scored again, each fold alone: {review.crash}"
+    elif review.needs_others:
+        words = "not true: a score needs other fits beside it"
+    elif changed:
+        words = "true; scored again, each fold alone: not alike, so gains are of that"
+    else:
+        alike = "scored again, each fold alone: alike" if again else "not scored again"
+        words = f"true; {alike}"
+    return [*lines, f"record: {words}"] if review.keeps else []
+
+
+# ----------------------------------------------------------------------- the verdict
+def verdict(review: Review) -> str:
     """The sentence that a review ends in: which commit to take, and how sure."""
-    if found["differences"] or leaks(found):
-        return "take nothing: the record is not true"
-    if not (keeps := found["keeps"]):
-        return "take nothing: no commit was kept"
-    if [keep["commit"] for keep in keeps] == [found["start"]]:
-        return "stay with the start: nothing after it was kept"
-    chosen, gain = found["chosen"], found["gain"]
-    if chosen == found["start"]:
-        words = "the best keep is within one standard error of it"
-        rest = f"; choosing is worth {interval_of(gain)}" if gain else ""
-        return f"stay with the start {chosen:.7}: {words}{rest}"
-    if not (chosen and gain):
-        return "no word on a commit to take: its gain was not measured"
-    rows = "rows it was not chosen on"
-    if not gain["corrected"]:
-        rows = "fresh folds of the rows that chose it, so expect less"
-    name, worth = named(found, chosen), f"{interval_of(gain)} on {rows}"
-    if gain["mean"] <= 0:
-        return f"stay with the start, no gain is shown: {name} has {worth}"
-    if gain["interval"][0] <= 0:
-        name = f"{name} as a guess, or stay with the start, for no gain is shown"
-    return f"take {name}: {worth}{after(found)}"
+    if reason := distrust(review):
+        return f"Take nothing: {reason}"
+    if not review.keeps:
+        return "There is nothing to take: no commit has a score"
+    if review.was_interrupted:
+        return "No verdict: the review was interrupted"
+    if review.chosen is review.keeps[0]:
+        return "Keep the start: no idea was better by more than the noise"
+    if review.gain.mean <= 0:
+        return "Keep the start: no gain is left on rows that did not choose"
+    name = named(review.chosen)
+    if not is_gain_shown(review):
+        return f"No gain is shown: keep the start, or take {name} as a guess"
+    return f"Take {name}: its gain is more than chance explains"
 
 
-def after(found):
-    """What is to be said of the keeps after the chosen one."""
-    commits = [keep["commit"] for keep in found["keeps"]]
-    n = len(commits) - 1 - commits.index(found["chosen"])
-    if n == 0:
-        return ""
-    keeps = "the keep after it is" if n == 1 else f"the {n} keeps after it are"
-    return f"; {keeps} within the noise of it"
+def distrust(review: Review) -> str:
+    """Why no commit of the run is to be taken; "" without a reason."""
+    reasons = {
+        "the record is not true": review.problems,
+        "a score of the night is not there with each fold alone": review.crash,
+        "a score of the night needs other fits beside it": review.needs_others,
+        "the gain on the folds is not there on the test part": review.contradicted,
+    }
+    return next((reason for reason, is_so in reasons.items() if is_so), "")
 
 
-def several_lines(runs):
-    """The sentence of each run, and what was left out."""
-    words = [f"{found['run']}: {found['verdict']}" for found in runs]
-    left_out = "scored again, tested for leaks, or looked at on the test part"
-    return [*words, f"Nothing was {left_out}: review each run by itself for that."]
-
-
-def verdict_lines(found):
-    """The sentence, and the command that keeps what it takes."""
-    words, gain = found["verdict"], found["gain"]
-    lines = [words[0].upper() + words[1:]]
-    stays = found["chosen"] == found["start"]
-    if found["record_is_true"] and gain and gain["mean"] > 0 and not stays:
-        keep = f"git merge {found['chosen']:.7}"
-        lines.append(f"  {keep}    (on the branch that the run came from)")
+def table(reviews: list[Review]) -> list[str]:
+    """The chosen commits of several runs side by side."""
+    width = max(len(review.run) for review in reviews)
+    lines = [f"{'run':{width}}  chosen   gain on rows that did not choose"]
+    for review in reviews:
+        chosen = review.chosen.commit if review.chosen else "none"
+        gain = with_interval(review.gain) if review.gain else "none"
+        lines.append(f"{review.run:{width}}  {chosen:7.7}  {gain}")
     return lines
