@@ -10,13 +10,14 @@ is inside these fits: no row is scored by a search that has seen it.
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import measure
 import numpy as np
 from autogluon.tabular import TabularPredictor
+from sklearn.metrics import roc_auc_score
 
 import prepare
-from review import gain
 
 
 def answer(X, y, rows, seconds):
@@ -42,21 +43,20 @@ def answer(X, y, rows, seconds):
 
 
 def autogluon(X, y, search_s, fresh_s):
-    """(val_auc, seconds of the six fits, Fits), as fits_of() has them."""
-    begin, fits, fit_s = time.monotonic(), gain.Fits(), search_s / len(prepare.JOBS)
+    """What is measured of it, in fits of so many seconds: measure.Measured."""
+    begin, fit_s = time.monotonic(), search_s / len(prepare.JOBS)
     *folds, last = prepare.split(y)
-    aucs = [gain.auc(y[rows[1]], answer(X, y, rows, fit_s)[1:]) for rows in folds]
-    *pairs, _ = measure.pairs_of(y)
-    fits.answers[len(pairs)] = answer(X, y, last, fit_s)
+    aucs = [roc_auc_score(y[rows[1]], answer(X, y, rows, fit_s)[1:]) for rows in folds]
+    on_test = answer(X, y, last, fit_s)
     seconds = time.monotonic() - begin
-    for number, rows in enumerate(pairs):
-        fits.answers[number] = answer(X, y, rows, fresh_s)
-    return float(np.mean(aucs)), seconds, fits
+    *fresh, _ = measure.pairs_of(y)
+    found = [*(answer(X, y, rows, fresh_s) for rows in fresh), on_test]
+    return measure.measured(float(np.mean(aucs)), seconds, found, y)
 
 
 if __name__ == "__main__":
     search_s, fresh_s = map(float, sys.argv[1:])
-    with measure.bench(["train.py"]) as (servers, X, y):
-        *_, baseline = measure.fits_of("train.py", servers["train.py"], X, y)
-    row = autogluon(X, y, search_s, fresh_s)
-    print(measure.row(y, "AutoGluon", *row, baseline))
+    X, y = prepare.load_data()
+    baseline = measure.measure(Path("train.py").read_bytes(), X, y)
+    model = autogluon(X, y, search_s, fresh_s)
+    print(measure.row(y, "AutoGluon", model, baseline))

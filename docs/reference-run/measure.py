@@ -2,79 +2,113 @@
 
     uv run docs/reference-run/measure.py train.py docs/reference-run/*/train.py
 
-The first is what the gains are over. As in a review, each fit is a candidate in its
-sandbox.
+The first is what the gains are over. Each fit is a candidate in its sandbox, as in an
+evaluation. The fresh folds are those of no run, so no search has been scored on them.
 """
 
-import contextlib
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import RepeatedStratifiedKFold
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import prepare
-from review import gain
+from harness.judge import answers
+from harness.records import standard_error
 
-# Of a model: the fresh folds, and the test part.
-N_JOBS = gain.REPEATS * gain.FOLDS + 1
-
-
-@contextlib.contextmanager
-def bench(paths):
-    """({path: fork server} of each train.py, X, y): servers before there is data."""
-    with contextlib.ExitStack() as stack:
-        servers = {
-            path: stack.enter_context(
-                prepare.server_of(Path(path).read_bytes(), N_JOBS)
-            )
-            for path in paths
-        }
-        yield servers, *prepare.load_data()
+# The cross-validation on fresh folds, and the bootstrap on the test part.
+REPEATS, FOLDS, FOLD_SEED = 10, 5, 2003
+RESAMPLES, RESAMPLE_SEED = 2000, 1993
 
 
-def fits_of(name, server, X, y):
-    """(val_auc, seconds of that score, Fits on fresh folds and the test part)."""
-    begin = prepare.START = time.monotonic()
-    scores, _ = prepare.score(server, X, y)
-    seconds = time.monotonic() - begin
-    fits, deadline = gain.Fits(), time.monotonic() + N_JOBS * prepare.BUDGET_S
-    gain.fit_all(name, server, X, y, pairs_of(y), deadline, fits)
-    return scores["val_auc"], seconds, fits
+@dataclass
+class Measured:
+    """What was measured of a model."""
+
+    val_auc: float
+    # Seconds of the evaluation.
+    seconds: float
+    # AUCs on the fresh folds (REPEATS * FOLDS,), in order.
+    fresh_aucs: list[float]
+    # Threshold and scores of the test rows: (1 + n_test,).
+    test_answer: np.ndarray
 
 
 def pairs_of(y):
     """Pairs (fit rows, held-out rows): the fresh folds, then the test part."""
     train, test = prepare.split(y)[-1]
-    return [*gain.fresh_folds(train, y), (train, test)]
+    cv = RepeatedStratifiedKFold(
+        n_splits=FOLDS, n_repeats=REPEATS, random_state=FOLD_SEED
+    )
+    folds = [(train[fit], train[held]) for fit, held in cv.split(train, y[train])]
+    return [*folds, (train, test)]
 
 
-def row(y, name, val_auc, seconds, fits, baseline):
-    """The cells of one model, in Markdown; baseline: the Fits that gains are over."""
-    *pairs, (_, test) = pairs_of(y)
-    both = {"baseline": baseline, name: fits}
-    fresh = gain.on_fresh_folds(y, pairs, both)[name]
-    finals = {name: fits.answers[len(pairs)]}
-    tested = gain.on_test(y[test], finals)[name]
-    cells = [name, f"{val_auc:.4f}", f"{fresh['mean']:.4f}", gain_cell(fresh)]
-    for key in gain.TEST:
-        low, high = tested[f"{key}_interval"]
-        cells.append(f"{tested[key]:.3f} [{low:.3f}, {high:.3f}]")
-    return f"| {' | '.join(cells)} | {seconds:.1f} s |"
+def measure(source, X, y):
+    """What is measured of a train.py, given as bytes."""
+    with prepare.server_of(source) as server:
+        begin = time.monotonic()
+        scores, _ = prepare.score(server, X, y, start=begin)
+        seconds, pairs = time.monotonic() - begin, pairs_of(y)
+        jobs = [(f"fit {i + 1}", *pair) for i, pair in enumerate(pairs)]
+        deadline = time.monotonic() + len(jobs) * prepare.BUDGET_S
+        found = dict(answers(server, jobs, X, y, deadline))
+    return measured(scores["val_auc"], seconds, [found[i] for i in range(len(jobs))], y)
 
 
-def gain_cell(fresh):
-    """A gain on the fresh folds with its corrected standard error."""
-    if "gain" not in fresh:
-        return ""
-    test = fresh["gain"]
-    return f"{test['mean']:+.4f} ± {test['standard_error']:.4f}, p = {test['p']:.2g}"
+def measured(val_auc, seconds, found, y):
+    """Measured, from the answers to all of pairs_of()."""
+    *folds, _ = pairs_of(y)
+    aucs = [
+        roc_auc_score(y[held], answer[1:])
+        for (_, held), answer in zip(folds, found, strict=False)
+    ]
+    return Measured(val_auc, seconds, aucs, found[-1])
+
+
+def row(y, name, model, baseline):
+    """The cells of a model, in Markdown; the gain is over the baseline's."""
+    gains = np.subtract(model.fresh_aucs, baseline.fresh_aucs)
+    # The corrected resampled t-test (Nadeau and Bengio, 2003).
+    error = standard_error(gains, FOLDS)
+    t = gains.mean() / error if error else 0.0
+    p = 2 * stats.t.sf(abs(t), df=len(gains) - 1)
+    cells = [name, f"{model.val_auc:.4f}", f"{np.mean(model.fresh_aucs):.4f}"]
+    cells += [f"{gains.mean():+.4f} ± {error:.4f}, p = {p:.2g}"]
+    cells += test_cells(y[pairs_of(y)[-1][1]], model.test_answer)
+    return f"| {' | '.join(cells)} | {model.seconds:.1f} s |"
+
+
+def test_cells(y, answer):
+    """Test AUC and accuracy, each with the 95 % interval of a stratified bootstrap."""
+    draws = [test_scores(y[rows], answer[[0, *(rows + 1)]]) for rows in resamples(y)]
+    ends = np.percentile(draws, [2.5, 97.5], axis=0).T
+    values = zip(test_scores(y, answer), ends, strict=True)
+    return [f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, (low, high) in values]
+
+
+def test_scores(y, answer):
+    """(AUC, accuracy) of threshold and scores, (1 + n,), on labels y (n,)."""
+    return roc_auc_score(y, answer[1:]), ((answer[1:] > answer[0]) == y).mean()
+
+
+def resamples(y):
+    """Row numbers (n,) of RESAMPLES bootstrap samples, each class drawn for itself."""
+    random = np.random.default_rng(RESAMPLE_SEED)
+    classes = [np.flatnonzero(y == label) for label in (0, 1)]
+    for _ in range(RESAMPLES):
+        yield np.concatenate([random.choice(rows, len(rows)) for rows in classes])
 
 
 if __name__ == "__main__":
-    baseline = None
-    with bench(sys.argv[1:]) as (servers, X, y):
-        for path, server in servers.items():
-            val_auc, seconds, fits = fits_of(path, server, X, y)
-            baseline = baseline or fits
-            print(row(y, path, val_auc, seconds, fits, baseline), flush=True)
+    X, y = prepare.load_data()
+    models = {path: measure(Path(path).read_bytes(), X, y) for path in sys.argv[1:]}
+    baseline = next(iter(models.values()))
+    for path, model in models.items():
+        print(row(y, path, model, baseline), flush=True)
