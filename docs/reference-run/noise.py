@@ -17,11 +17,12 @@ from threadpoolctl import threadpool_limits
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import prepare
-import train
+from harness.candidate import load_train
 
 # Seeds of other folds, and of other splits.
 SEEDS = range(100)
 
+train = load_train(prepare.TRAIN.read_bytes())
 X, y = prepare.load_data()
 X = train.feature_fn(X)
 rows, _ = prepare.split(y)[-1]
