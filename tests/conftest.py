@@ -74,7 +74,7 @@ class Project:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def run(self, *args, timeout=120, **options):
+    def run(self, *args, timeout=600, **options):
         """A finished process of prepare.py with these arguments, output as text."""
         command = [sys.executable, "prepare.py", *args]
         options.setdefault("env", os.environ | IDENTITY)
