@@ -279,6 +279,7 @@ def check() -> bool:
         "data": lambda: size,
         "classes": lambda: f"{y.sum()} of {len(y)} positive, marked *: {values}",
         "split": lambda: parts,
+        "columns": lambda: preflight.columns(X),
         "sandbox": lambda: preflight.sandbox(lambda s: score_quietly(s, X, y), TABLE),
         "budget": lambda: preflight.budget(BUDGET_S),
         "frozen": preflight.frozen,
@@ -410,7 +411,7 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except (Refused, OSError) as error:
-        print(f"refused: {error}", file=sys.stderr)
+        print(f"refused: {one_line(str(error), 2000)}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -75,7 +75,7 @@ def test_a_crash_has_a_reason_a_whole_block_and_no_number(project):
 def test_the_check_says_ok_line_by_line(project):
     done = project.run()
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 8
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 9
     assert "AUC by chance is 0.5" in done.stdout
     assert "303 rows, 13 features, 6 missing values" in done.stdout
 

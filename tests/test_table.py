@@ -555,7 +555,7 @@ def test_readmes_six_steps_lead_from_a_table_to_a_run(own_project):
     for word in ["`data/own.csv`", '`DATA = HERE / "data" / "own.csv"`', "`TARGET`"]:
         assert word in section
     assert [name for name, _, _ in own_project.said] == ["POSITIVE"]
-    assert own_project.done.stdout.count("ok   ") == 8
+    assert own_project.done.stdout.count("ok   ") == 9
     assert """'bad' (""" in own_project.done.stdout
     assert """*"it's good" (""" in own_project.done.stdout
     commands = re.findall(r"`(uv run prepare.py \w+|git commit [^`]*)`", section)

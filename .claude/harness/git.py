@@ -20,6 +20,7 @@ def git(*args: str, folder: Path = HERE) -> str:
     environ = {k: v for k, v in os.environ.items() if k not in OTHER_REPOSITORY}
     # A replacement of an object could make a changed file look unchanged.
     environ |= {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0"}
+    environ |= {"LANGUAGE": "en"}
     try:
         # By restore_signals a limit of file sizes would kill git without a word.
         done = subprocess.run(
@@ -36,7 +37,8 @@ def git(*args: str, folder: Path = HERE) -> str:
         # A git that was killed leaves its lock behind.
         if lock := re.search(r"'([^']+\.lock)'", reason):
             reason += f" If no git is at work, rm {shlex.quote(lock[1])}"
-        raise Refused(f"git {args[0]}: {reason}")
+        command = next(arg for arg in args if re.fullmatch("[a-z-]{3,}", arg))
+        raise Refused(f"git {command}: {reason}")
     return done.stdout.decode(errors="replace").strip()
 
 

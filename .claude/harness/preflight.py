@@ -4,14 +4,14 @@ Each function says in a line what it has found to be well, or is Refused with th
 """
 
 import json
-import os
 import re
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.errors import Crash, Refused
+from harness import client
+from harness.errors import Crash, Refused, one_line
 from harness.git import HERE, changed_files, git
 from harness.ratchet import CALL_S, FROZEN, check_tracked
 from harness.sandbox import SECCOMP_PACKAGE, sandbox_parts
@@ -21,6 +21,9 @@ from harness.table import Table
 COMMAND = HERE / ".claude" / "commands" / "autoresearch.md"
 # The part of a call that git and uv need.
 MARGIN_S = 60  # seconds
+# LightGBM or XGBoost refuses a name that has one of these characters.
+ODD = r'[\[\]{}<",:\n]'
+REPOSITORY = "git init && git add -A && git commit -qm start"
 WHOLE_SANDBOX = ["Landlock", "seccomp", "Python's audit hooks"]
 # This train.py tries to read the table, and fits each of the libraries once.
 PROBE = """
@@ -54,7 +57,7 @@ def report(items: dict[str, Callable[[], str]]) -> bool:
         try:
             print(f"ok   {name}: {item()}", flush=True)
         except (Crash, Refused) as fault:
-            print(f"FAIL {name}: {fault}", flush=True)
+            print(f"FAIL {name}: {one_line(str(fault), 2000)}", flush=True)
             is_well = False
     return is_well
 
@@ -82,8 +85,22 @@ def budget(budget_s: float) -> str:
     return f"{budget_s} s for each evaluation"
 
 
+def columns(X) -> str:
+    """Which names of features a library refuses, and the cure in train.py."""
+    refused = [name for name in map(str, X.columns) if re.search(ODD, name)]
+    if not refused:
+        return "all libraries take their names"
+    cure = f"X = X.set_axis(X.columns.str.replace(r'{ODD}', '_', regex=True), axis=1)"
+    names = one_line(", ".join(map(repr, refused)))
+    return f"LightGBM or XGBoost refuses {names}: in feature_fn write {cure}"
+
+
 def frozen() -> str:
     """What a run freezes is in git; uv.lock is as committed."""
+    try:
+        git("rev-parse", "HEAD")
+    except Refused as refused:
+        raise Refused(f"{refused}: {REPOSITORY}") from None
     check_tracked()
     changed = changed_files("HEAD", *FROZEN)
     if "uv.lock" in changed:
@@ -97,28 +114,32 @@ def frozen() -> str:
 def commit() -> str:
     """The loop can commit, with the user's own settings and hooks.
 
-    Tried on a throw-away commit, in a throw-away work tree that is on no branch.
+    Tried in a repository of its own, with the settings and hooks of this one: where the
+    client's sandbox is on, no work tree can be added.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder, "tree")
-        # A checkout would run a hook of the user's.
-        options = ("--quiet", "--detach", "--no-checkout")
-        git("worktree", "add", *options, str(tree), "HEAD")
-        try:
-            git("reset", "--quiet", "--hard", folder=tree)
-            place = tree / git("rev-parse", "--show-prefix")
-            (place / "train.py").write_text("# trial\n")
-            words = ("commit", "--no-gpg-sign", "--no-verify", "-qm", "trial")
-            git(*words, "train.py", folder=place)
-        except Refused as refused:
-            raise Refused(f"no commit can be made: {refused}: {cure()}") from None
-        finally:
-            git("worktree", "remove", "--force", str(tree))
+    try:
+        git_folder = HERE / git("rev-parse", "--git-common-dir")
+        hooks = HERE / git("rev-parse", "--git-path", "hooks")
+        with tempfile.TemporaryDirectory() as folder:
+            git("init", "--quiet", "--template=", folder)
+            Path(folder, "train.py").write_text("# trial\n")
+            settings = f"include.path={git_folder}/config", f"core.hooksPath={hooks}"
+            words = ["-c", settings[0], "-c", settings[1], "-c", "core.bare=false"]
+            words += ["-c", f"core.worktree={folder}"]
+            git(*words, "add", "train.py", folder=Path(folder))
+            words += ["commit", "--no-gpg-sign", "--no-verify", "-qm", "trial"]
+            git(*words, "train.py", folder=Path(folder))
+    except Refused as refused:
+        raise Refused(f"no commit can be made: {refused}: {cure()}") from None
     return "can be made, with your settings of git"
 
 
 def cure() -> str:
     """What helps where git makes no commit."""
+    try:
+        git("rev-parse", "HEAD")
+    except Refused:
+        return REPOSITORY
     try:
         git("var", "GIT_COMMITTER_IDENT")
     except Refused:
@@ -129,17 +150,19 @@ def cure() -> str:
 
 def gate() -> str:
     """The gate answers in the client: its command, word for word, on a call."""
+    said = client.check_settings()
     command = re.search(r"command: '(.*hooks\.py.*)'", COMMAND.read_text())[1]
     call = {"hook_event_name": "PreToolUse", "tool_name": "Bash"}
     call |= {"tool_input": {"command": "git status --short"}}
     done = subprocess.run(
         ["sh", "-c", command],
         input=json.dumps(call),
-        env=os.environ | {"CLAUDE_PROJECT_DIR": str(HERE)},
+        env=client.environment(),
         capture_output=True,
         text=True,
     )
     if '"permissionDecision": "allow"' not in done.stdout:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
-        raise Refused(f"the gate of the client says: {said[0]}")
-    return "answers, and grants what the loop needs"
+        fault = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
+        locked = ": unset UV_LOCKED" if "UV_LOCKED" in fault[0] else ""
+        raise Refused(f"the gate of the client says: {fault[0]}{locked}")
+    return f"answers; {said}"

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
@@ -18,7 +19,7 @@ HERE = Path(__file__).resolve().parents[2]
 sys.path += [str(HERE / ".claude"), str(HERE)]
 
 from harness.errors import Refused
-from harness.git import state_folder
+from harness.git import git, state_folder
 from harness.ratchet import (
     CALL_S,
     FROZEN,
@@ -38,6 +39,11 @@ READABLE = ("train.py", "prepare.py", "program.md", "data/README.md")
 FILES_OF = {"Read": READABLE, "Edit": ("train.py",), "Write": ("train.py",)}
 OTHER_TOOLS = {"TodoWrite", "TaskCreate", "TaskUpdate", "TaskList", "TaskGet"}
 HALT = "Touch nothing; end with a line HALT: and this reason."
+# No other call that the loop grants comes to a question.
+ASKED = (
+    "The loop grants this call, but a rule of the user's own (permissions.ask in the "
+    "client's settings) asks first, and nobody is there: uv run prepare.py names it."
+)
 GO_ON = (
     "The user has started this loop by /autoresearch; it never ends by itself. If the "
     "user has asked something, answer; if it was to stop, write HALT: the user asked."
@@ -231,12 +237,57 @@ def check_call(call: dict) -> None:
         check_frozen_files()
     except Refused as refused:
         raise Refused(f"{refused}. {HALT}") from None
+    check_session(call)
     if tool == "Bash":
         check_command(tool_input["command"], current_branch())
     elif tool in FILES_OF:
         check_file(tool, Path(tool_input["file_path"]).resolve())
     elif tool not in OTHER_TOOLS:
         raise Refused(f"The loop does not need {tool}: go on without.")
+
+
+def check_session(call: dict) -> None:
+    """Refused while another session is at work in this folder; else remember this one.
+
+    One that has halted, whose client has ended, or that has made no call for as long as
+    a call may take, is no obstacle. Another session of the same client follows it. The
+    check's own call belongs to no session.
+    """
+    if "session_id" not in call:
+        return
+    file, mine = session_file(), os.environ.get("AUTORESEARCH_CLIENT", "")
+    if file.exists():
+        session, client = json.loads(file.read_text())
+        seconds = time.time() - file.stat().st_mtime
+        is_other = session != call["session_id"] and not client == mine != ""
+        if is_other and seconds < CALL_S and is_alive(client):
+            where = current_branch() or "before its run has begun"
+            raise Refused(
+                f"Another session is at work in this folder ({where}; its last call "
+                f"was {seconds / 60:.0f} min ago, and {CALL_S // 60} min after it or "
+                "at its HALT the folder is free). A second run needs a folder of its "
+                f"own: git worktree add --detach ../night-2. {HALT}"
+            )
+    # Parallel calls must never read half of it.
+    part = file.with_suffix(f".{os.getpid()}")
+    part.write_text(json.dumps([call["session_id"], mine]))
+    part.replace(file)
+
+
+def session_file() -> Path:
+    """The file of this work tree that names the session at work and its client."""
+    return HERE / git("rev-parse", "--git-dir") / "autoresearch-session"
+
+
+def is_alive(client: str) -> bool:
+    """Whether the process of a client runs, as far as is known."""
+    try:
+        os.kill(int(client or os.getpid()), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def check_file(tool, path):
@@ -267,7 +318,7 @@ def before_call(call: dict) -> str:
     except Refused as refused:
         reason = printable(refused)
     if event == "PermissionRequest":
-        reason = reason or "Not on the list of the loop: use another command."
+        reason = reason or f"{ASKED} {HALT}"
         decision = {"decision": {"behavior": "deny", "message": reason}}
     elif reason and is_stuck(call["tool_name"], tool_input):
         reason = f"HALT: refused {PATIENCE} times in a row: {reason}"
@@ -293,10 +344,12 @@ def printable(text):
 def at_stop(call: dict) -> str | None:
     """Why the turn may not end, in the client's format; None if the run has an exit."""
     message = call.get("last_assistant_message") or ""
-    # Plan mode only the user can leave.
-    if EXIT.search(message) or call.get("permission_mode") == "plan":
-        return None
     try:
+        check_session(call)
+        # Plan mode only the user can leave.
+        if EXIT.search(message) or call.get("permission_mode") == "plan":
+            session_file().unlink(missing_ok=True)
+            return None
         check_frozen_files()
     except Refused:
         return None
