@@ -294,7 +294,7 @@ def test_honest_nights_seldom_contradict_their_test_part(monkeypatch):
 @pytest.mark.thorough
 def test_of_honest_nights_one_in_1000_contradicts_its_test_part(monkeypatch):
     monkeypatch.setattr(choice, "RESAMPLES", 200)
-    assert (contradictions(3000, seed=1) > choice.CONTRADICTION).sum() <= 3
+    assert (contradictions(600, seed=1) > choice.CONTRADICTION).sum() <= 2
 
 
 def test_a_gain_that_the_test_part_does_not_have_contradicts_it():
@@ -359,4 +359,4 @@ def test_chance_lets_no_honest_model_fall_as_far_as_a_channel_does(name, monkeyp
 @pytest.mark.parametrize("name", UNSEEDED)
 def test_chance_lets_one_in_1000_honest_models_fall_as_far(name, monkeypatch):
     monkeypatch.setattr(choice, "RESAMPLES", 200)
-    assert (falls(name, 2000, n_pool=100) > choice.FALL).sum() <= 2
+    assert (falls(name, 400, n_pool=100) > choice.FALL).sum() <= 2

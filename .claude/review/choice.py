@@ -21,7 +21,7 @@ INTERVAL, LUCKY = [2.5, 97.5], 95
 FALL = 5
 # So many standard errors between the gain on the folds and the one on the test part
 # contradict each other: fewer than one in 1,000 honest nights, as above.
-CONTRADICTION = 4
+CONTRADICTION = 3.6
 
 
 # ------------------------------------------------------------------ the choice
