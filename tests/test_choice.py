@@ -8,6 +8,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from review import choice
 
@@ -294,7 +295,7 @@ def test_honest_nights_seldom_contradict_their_test_part(monkeypatch):
 @pytest.mark.thorough
 def test_of_honest_nights_one_in_1000_contradicts_its_test_part(monkeypatch):
     monkeypatch.setattr(choice, "RESAMPLES", 200)
-    assert (contradictions(600, seed=1) > choice.CONTRADICTION).sum() <= 2
+    assert (contradictions(1000, seed=1) > choice.CONTRADICTION).sum() <= 1
 
 
 def test_a_gain_that_the_test_part_does_not_have_contradicts_it():
@@ -328,8 +329,10 @@ def falls(name, n_nights, n_pool=30, n_ideas=30):
     for k, (fit, held) in enumerate(StratifiedKFold(N_FOLDS).split(X, y)):
         folds[0, held] = k
         for fitted in pool:
-            model = UNSEEDED[name](random).fit(X[fit], y[fit])
-            fitted[held] = stats.rankdata(model.predict_proba(X[held])[:, 1])
+            # Threads of such small fits would wait for each other.
+            with threadpool_limits(1):
+                model = UNSEEDED[name](random).fit(X[fit], y[fit])
+                fitted[held] = stats.rankdata(model.predict_proba(X[held])[:, 1])
     of_pool = fold_aucs_of(y, pool, folds)[:, 0]
     found, every = [], np.arange(N_FOLDS)
     for _ in range(n_nights):
@@ -359,4 +362,4 @@ def test_chance_lets_no_honest_model_fall_as_far_as_a_channel_does(name, monkeyp
 @pytest.mark.parametrize("name", UNSEEDED)
 def test_chance_lets_one_in_1000_honest_models_fall_as_far(name, monkeypatch):
     monkeypatch.setattr(choice, "RESAMPLES", 200)
-    assert (falls(name, 400, n_pool=100) > choice.FALL).sum() <= 2
+    assert (falls(name, 2000, n_pool=50) > choice.FALL).sum() <= 2

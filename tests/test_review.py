@@ -11,7 +11,7 @@ from conftest import Project, replace
 
 from harness.ratchet import Row, Run
 from review import picture, text
-from review.findings import Gain, Luck
+from review.findings import Gain, Keep, Luck, Review
 from review.review import summary_of
 
 RUN = "autoresearch/demo"
@@ -420,3 +420,14 @@ def test_ideas_are_whole_where_there_is_room_and_never_run_out_of_the_picture(
     assert ("…" in block.get_text()) == (n_keeps > 10)
     picture.draw(tmp_path / "drawn.png", review, run)
     assert (tmp_path / "drawn.png").stat().st_size > 10_000
+
+
+def test_a_gain_that_new_fits_do_not_have_is_no_guess():
+    start = Keep(0, "a" * 40, 0.90, None, "start", alone=0.90)
+    chosen = Keep(1, "b" * 40, 0.92, 0.02, "noise", alone=0.89)
+    gain = Gain(0.001, 0.01, [-0.02, 0.02])
+    review = Review(RUN, 1.0, 1, 1, 0, 0, [start, chosen])
+    review.chosen, review.gain = chosen, gain
+    assert text.verdict(review).startswith("Keep the start: the gain is gone")
+    chosen.alone = 0.92
+    assert text.verdict(review).startswith("No gain is shown: keep the start, or take")

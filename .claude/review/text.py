@@ -119,7 +119,7 @@ def reconciliation(review: Review) -> list[str]:
 
     Luck draws other scores of ideas on these rows, the interval draws other rows.
     """
-    if distrust(review) or not (review.luck and review.test):
+    if distrust(review) or not (review.luck and review.test and is_gain_left(review)):
         return []
     is_luck, is_shown = review.luck.climb <= review.luck.most, is_gain_shown(review)
     if is_shown and is_luck:
@@ -132,6 +132,11 @@ def reconciliation(review: Review) -> list[str]:
         )
         return [f"  {words}", "  the gain may still be nothing."]
     return []
+
+
+def is_gain_left(review: Review) -> bool:
+    """Whether the chosen commit still gains on other rows, and in new fits."""
+    return review.gain.mean > 0 and score(review.chosen) > score(review.keeps[0])
 
 
 def is_gain_shown(review: Review) -> bool:
@@ -177,8 +182,8 @@ def verdict(review: Review) -> str:
         return "No verdict: the review was interrupted"
     if review.chosen is review.keeps[0]:
         return "Keep the start: no idea was better by more than the noise"
-    if review.gain.mean <= 0:
-        return "Keep the start: no gain is left on rows that did not choose"
+    if not is_gain_left(review):
+        return "Keep the start: the gain is gone on other rows, or in new fits"
     name = named(review.chosen)
     if not is_gain_shown(review):
         return f"No gain is shown: keep the start, or take {name} as a guess"
