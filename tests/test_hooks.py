@@ -159,6 +159,15 @@ grep -v "^x" run.log  grep -v "^test_" results.tsv  grep -f results.tsv train.py
 grep "-fresults.tsv" train.py  grep -r ca .  ls tests  date -s 1  ; git status
 git status ;; pwd  git status &&  git status | grep x  git status | git add train.py
 git status |& cat  (git status)  ! git status
+rm -rf data .claude  : > uv.lock  sed --in-place=.b s/42/7/ prepare.py  uv add requests
+python3 - <<< "open('prepare.py','a').write('#')"  uv run python -c "1"  uv sync
+dd if=/dev/zero of=prepare.py  cp train.py prepare.py  ln -sf /dev/null prepare.py
+ls *.md | xargs rm  find . -name prepare.py -delete  eval "rm x"  env rm x  command rm x
+git restore --source=HEAD~1 .  git checkout HEAD~1 -- prepare.py  git rm prepare.py
+git checkout --orphan autoresearch/other  git stash -u  git clean -fdx  git push --force
+git reset --hard HEAD~2  git branch -f autoresearch/trial HEAD~1  git apply evil.patch
+git update-index --assume-unchanged prepare.py  git config core.hooksPath tests
+git -c alias.x="!rm prepare.py" x  chmod 000 prepare.py  sleep 1000  touch STOP
 """
 # What one shell takes for a blank, another not; quotes and comments that hide a line.
 ODD = ["pwd;#\rid", "pwd; #\x0bid", "git status\t", "git status\r", "g\u0131t status"]
