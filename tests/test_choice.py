@@ -91,6 +91,9 @@ def test_ranks_are_compared_within_their_fold_only():
         for r in ranks
     ]
     assert found == pytest.approx(aucs)
+    assert aucs_of(y[folds[0] == 0], ranks[:, 0, folds[0] == 0]) == pytest.approx(
+        [roc_auc_score(y[folds[0] == 0], r[0, folds[0] == 0]) for r in ranks]
+    )
 
 
 def test_a_bootstrap_draws_as_many_of_each_class_and_no_test_row():
@@ -142,24 +145,31 @@ def simulated_night(random, worth, noise, n_test=0):
     return y, scores, ranks, folds
 
 
-def fold_aucs_of(y, scores, folds):
-    """(n_commits, 1, N_FOLDS) of scores (n_commits, n_rows)."""
+def aucs_of(y, ranks):
+    """AUCs of ranks (n_commits, n_rows): those of roc_auc_score, which is slower."""
+    n_positive = y.sum()
+    above = ranks[:, y == 1].sum(axis=1) - n_positive * (n_positive + 1) / 2
+    return above / (n_positive * (len(y) - n_positive))
+
+
+def fold_aucs_of(y, ranks, folds):
+    """(n_commits, 1, N_FOLDS) of ranks (n_commits, n_rows)."""
     held = [folds[0] == k for k in range(N_FOLDS)]
-    return np.array([[[roc_auc_score(y[h], s[h]) for h in held]] for s in scores])
+    return np.transpose([aucs_of(y[h], ranks[:, h]) for h in held])[:, None]
 
 
 def morning(random, worth, noise):
     """(corrected gain, tuned gain, fresh-fold gain of the chosen, climb, luck)."""
     y, scores, ranks, folds = simulated_night(random, worth, noise)
-    aucs = fold_aucs_of(y, scores, folds)
+    aucs = fold_aucs_of(y, ranks[:, 0], folds)
     values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
     kept = choice.kept_by_ratchet(values, 0)
     chosen = choice.choose(values, kept, errors)
     corrected = choice.corrected_gains(y, ranks, folds, kept, errors, 0)
-    fresh = [
-        np.mean([roc_auc_score(y[h], scores[c, h]) for _, h in FRESH(y)])
-        for c in (0, chosen)
-    ]
+    two = scores[[0, chosen]]
+    fresh = np.mean(
+        [aucs_of(y[h], stats.rankdata(two[:, h], axis=1)) for _, h in FRESH(y)], axis=0
+    )
     climb = values[kept[-1]] - values[0]
     luck = choice.luck(errors, len(worth) - 1, 0)[0][-1]
     # The review reports no gain of a night without a keep: that is 0, for sure.
@@ -223,7 +233,7 @@ def test_intervals_of_equal_ideas_cover_0_in_about_95_percent_of_nights(
     noise, monkeypatch
 ):
     monkeypatch.setattr(choice, "RESAMPLES", 300)
-    found = mornings(200, np.zeros(31), noise)
+    found = mornings(400, np.zeros(31), noise)
     gains, errors, low, high, tuned, fresh, climb, luck = found
     assert is_zero(gains)
     assert share((low <= 0) & (high >= 0), low) >= 0.92 and share(low > 0, low) <= 0.05
@@ -237,7 +247,7 @@ def test_intervals_of_equal_ideas_cover_0_in_about_95_percent_of_nights(
 @pytest.mark.thorough
 def test_one_better_idea_among_equal_ones_is_found_and_not_overrated(monkeypatch):
     monkeypatch.setattr(choice, "RESAMPLES", 300)
-    gains, _, low, *_ = mornings(100, 0.4 * (np.arange(31) == 12), 0.35)
+    gains, _, low, *_ = mornings(200, 0.4 * (np.arange(31) == 12), 0.35)
     truth = np.diff(stats.norm.cdf(np.array([1.7, 2.1]) / (2 * (1 + 0.35**2)) ** 0.5))
     assert share(low > 0, low) >= 0.7 and share(low > truth, low) <= 0.05
     # Some resamples miss it.
@@ -274,8 +284,8 @@ def contradictions(n_nights, seed=0):
             0.4 * (np.arange(1 + n_ideas) >= 5),
         ][night % 3]
         noise = random.choice([0.05, 0.15, 0.35, 0.7, 1.2])
-        y, scores, ranks, folds = simulated_night(random, worth, noise, n_test=61)
-        aucs = fold_aucs_of(y, scores, folds)
+        y, _, ranks, folds = simulated_night(random, worth, noise, n_test=61)
+        aucs = fold_aucs_of(y, ranks[:, 0], folds)
         values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
         kept = choice.kept_by_ratchet(values, 0)
         if chosen := choice.choose(values, kept, errors):
@@ -295,7 +305,7 @@ def test_honest_nights_seldom_contradict_their_test_part(monkeypatch):
 @pytest.mark.thorough
 def test_of_honest_nights_one_in_1000_contradicts_its_test_part(monkeypatch):
     monkeypatch.setattr(choice, "RESAMPLES", 200)
-    assert (contradictions(1000, seed=1) > choice.CONTRADICTION).sum() <= 1
+    assert (contradictions(2000, seed=1) > choice.CONTRADICTION).sum() <= 2
 
 
 def test_a_gain_that_the_test_part_does_not_have_contradicts_it():
