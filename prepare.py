@@ -33,7 +33,7 @@ import time
 # The clock of the budget.
 START = time.monotonic()
 
-from harness import preflight, ratchet, records, table
+from harness import noise, preflight, ratchet, records, table
 from harness.errors import Crash, Refused, one_line, say
 from harness.git import HERE
 from harness.judge import (
@@ -219,7 +219,9 @@ def evaluate_train(block: Block, prints: bool) -> None:
             say_sandbox()
             ratchet.check_frozen_files()
             ratchet.check_table(table.sha256_of(TABLE))
-            scores, arrays = score(server, *load_data())
+            X, y = load_data()
+            scores, arrays = score(server, X, y)
+            arrays |= noise.against_bar(ratchet.bar_of_head(), y, **arrays)
         vars(block).update({key: f"{value:.6f}" for key, value in scores.items()})
         block.status = "ok"
     except Crash as crash:
@@ -305,20 +307,17 @@ def describe() -> bool:
 
 
 def log() -> bool:
-    """Log HEAD, and say what became of it, how much of its gain is noise, what is next.
+    """Log HEAD, and say what became of it, what may be chance, and what is next.
 
     Where there is nothing to log, what is next is said all the same.
     """
     try:
-        bar = ratchet.current_run().bar
         line, row = ratchet.log(MIN_GAIN)
     except Refused:
         with contextlib.suppress(Refused):
             show_state()
         raise
-    print(line)
-    if bar and (noise := records.gain_against(row.commit, bar.commit)):
-        print(noise)
+    print(line, *noise.lines(ratchet.current_run(), row.commit, MIN_GAIN), sep="\n")
     ratchet.put_run_log_away(row.commit)
     return show_state()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import stats
 from sklearn.datasets import make_classification
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
+from harness.noise import error_of_gain, luck, standard_errors
 from review import choice
 
 N_ROWS, N_FOLDS = 242, 5
@@ -27,43 +28,6 @@ def test_the_earliest_keep_within_one_standard_error_of_the_best_is_chosen():
     assert choice.choose(values, [0, 1, 3], errors) == 1
     assert choice.choose(values, [0, 1, 3], errors / 3) == 3
     assert choice.choose(values, [0, 1, 3], errors * 4) == 0
-
-
-def test_standard_errors_are_those_of_paired_t_tests():
-    aucs = np.random.default_rng(0).random((3, 1, N_FOLDS))
-    errors = choice.standard_errors(aucs)
-    t = stats.ttest_rel(aucs[2, 0], aucs[1, 0]).statistic
-    assert errors[2, 1] == pytest.approx(abs((aucs[2] - aucs[1]).mean() / t))
-    assert errors[2, 1] == errors[1, 2] and errors[0, 0] == 0
-
-
-def test_repeats_of_the_same_rows_are_no_more_rows():
-    aucs = np.random.default_rng(0).random((3, 1, N_FOLDS))
-    once, often = (choice.standard_errors(np.tile(aucs, (1, n, 1))) for n in (1, 50))
-    assert often == pytest.approx(once * (4 / 5) ** 0.5, rel=0.01)
-
-
-# ---------------------------------------------------------------------- luck
-def test_luck_is_the_expected_maximum_of_normal_scores():
-    def expected_maximum(n):
-        def density(x):
-            return x * n * stats.norm.pdf(x) * stats.norm.cdf(x) ** (n - 1)
-
-        return integrate.quad(density, -9, 9)[0]
-
-    noise = 0.004
-    errors = noise * 2**0.5 * (1 - np.eye(5))
-    mean, most = choice.luck(errors, 30, 0.0)
-    for n_ideas in (1, 5, 30):
-        exact = noise * expected_maximum(1 + n_ideas)
-        assert mean[n_ideas] == pytest.approx(exact, abs=4 * noise / choice.NIGHTS**0.5)
-    assert mean[0] == 0 and (np.diff(mean) > 0).all() and (most[1:] > mean[1:]).all()
-
-
-def test_luck_is_less_where_a_keep_must_be_well_above_the_bar():
-    errors = 0.006 * (1 - np.eye(5))
-    easy, strict = (choice.luck(errors, 30, bar)[0][-1] for bar in (0.0, 0.005))
-    assert 0 < strict < easy
 
 
 # ------------------------------------------------------------- weighted AUC
@@ -162,7 +126,7 @@ def morning(random, worth, noise):
     """(corrected gain, tuned gain, fresh-fold gain of the chosen, climb, luck)."""
     y, scores, ranks, folds = simulated_night(random, worth, noise)
     aucs = fold_aucs_of(y, ranks[:, 0], folds)
-    values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
+    values, errors = aucs.mean(axis=(1, 2)), standard_errors(aucs)
     kept = choice.kept_by_ratchet(values, 0)
     chosen = choice.choose(values, kept, errors)
     corrected = choice.corrected_gains(y, ranks, folds, kept, errors, 0)
@@ -171,12 +135,12 @@ def morning(random, worth, noise):
         [aucs_of(y[h], stats.rankdata(two[:, h], axis=1)) for _, h in FRESH(y)], axis=0
     )
     climb = values[kept[-1]] - values[0]
-    luck = choice.luck(errors, len(worth) - 1, 0)[0][-1]
+    by_luck = luck(errors, len(worth) - 1, 0)[0][-1]
     # The review reports no gain of a night without a keep: that is 0, for sure.
     if kept == [0]:
         corrected["choice"] = {"mean": 0.0, "se": np.nan, "interval": [np.nan] * 2}
     tuned = values[chosen] - values[0]
-    return corrected["choice"], tuned, fresh[1] - fresh[0], climb, luck
+    return corrected["choice"], tuned, fresh[1] - fresh[0], climb, by_luck
 
 
 def FRESH(y):
@@ -286,7 +250,7 @@ def contradictions(n_nights, seed=0):
         noise = random.choice([0.05, 0.15, 0.35, 0.7, 1.2])
         y, _, ranks, folds = simulated_night(random, worth, noise, n_test=61)
         aucs = fold_aucs_of(y, ranks[:, 0], folds)
-        values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
+        values, errors = aucs.mean(axis=(1, 2)), standard_errors(aucs)
         kept = choice.kept_by_ratchet(values, 0)
         if chosen := choice.choose(values, kept, errors):
             gains = choice.corrected_gains(y, ranks, folds, kept, errors, 0)["choice"]
@@ -350,10 +314,10 @@ def falls(name, n_nights, n_pool=30, n_ideas=30):
         scores = of_pool[fits, every]
         *night, start, _, _, _ = aucs = scores[:, None]
         aucs, again = np.array(night), aucs[-3:]
-        values, errors = aucs.mean(axis=(1, 2)), choice.standard_errors(aucs)
+        values, errors = aucs.mean(axis=(1, 2)), standard_errors(aucs)
         chosen = choice.choose(values, choice.kept_by_ratchet(values, 0), errors)
         alone = [pool[fit[folds], np.arange(242)] for fit in fits[-4:-2]]
-        noise = choice.noise_of_gain(y, np.array(alone), folds)
+        noise = error_of_gain(y, folds, *np.array(alone))
         drops = [values[0] - start.mean(), values[chosen] - again[0].mean()]
         fall = max(drops[: 1 + (chosen > 0)])
         if fall > choice.FALL * noise:

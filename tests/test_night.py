@@ -1,7 +1,6 @@
 """What an evaluation shows and keeps: noise, prints, records, the same digits."""
 
 import json
-import math
 import re
 
 import numpy as np
@@ -14,8 +13,6 @@ from sklearn.model_selection import (
     cross_val_score,
     train_test_split,
 )
-
-from harness.records import standard_error
 
 
 @pytest.fixture(scope="module")
@@ -64,18 +61,20 @@ def test_repeats_are_those_of_scikit_learn(project):
 
 
 def test_the_gain_stands_beside_its_noise(run):
-    iteration, noise, *_ = run.iterate(with_C(0.1)).stdout.splitlines()
+    iteration, error, luck, *_ = run.iterate(with_C(0.1)).stdout.splitlines()
     assert iteration.startswith("iter 1 | val_auc=0.9001 (Δ +0.0041) | KEPT — ")
-    pattern = r"± (0\.\d{4}) \(2 standard errors\) over the folds, 3 of 5 up: within .*"
-    said = float(re.fullmatch(pattern, noise)[1])
-    old, new = (record_of(run, c)["fold_aucs"].ravel() for c in ("HEAD~1", "HEAD"))
-    error = np.std(new - old, ddof=1) * math.sqrt(1 / 5 + 1 / 4)
-    assert said == round(2 * error, 4) == round(2 * standard_error(new - old, 5), 4)
+    pattern = r"± 0\.0\d\d\d \(95 %, on other rows\): within the noise"
+    assert re.fullmatch(pattern, error)
+    pattern = r"luck: 1 idea that changes nothing would climb .*; this run \+0\.0041"
+    assert re.fullmatch(pattern, luck)
+    again = run.iterate(with_C(0.1) + "# the same\n").stdout.splitlines()[1]
+    assert again == "same scores as the bar: the change had no effect"
 
 
 def test_a_record_holds_ranks_of_all_rows_and_no_label(run):
     record = record_of(run)
-    names = ["block", "fold_aucs", "folds", "ranks", "table", "versions"]
+    names = ["bar", "block", "error", "fold_aucs", "folds", "ranks", "table"]
+    names += ["versions"]
     assert sorted(record) == names
     assert record["fold_aucs"].mean() == pytest.approx(0.895971, abs=5e-7)
     assert (record["folds"] == -1).sum() == 61

@@ -194,6 +194,13 @@ def check_table(table: str) -> None:
         raise Refused(f"the table is not the one that {branch} began with: {cure}")
 
 
+def bar_of_head() -> str:
+    """The commit whose score HEAD is to beat; "" outside of a run and at its start."""
+    branch = current_branch()
+    bar = find_run(branch).bar if branch else None
+    return bar.commit if bar else ""
+
+
 # ----------------------------------------------------------------- frozen files
 def check_frozen_files() -> None:
     """Refused if a frozen file is not as at the run's base; nothing outside of a run.

@@ -5,7 +5,6 @@ a commit has to be evaluated again.
 """
 
 import json
-import math
 import os
 import sys
 import zipfile
@@ -17,8 +16,8 @@ from harness.git import state_folder
 
 # -------------------------------------------------------------------- constants
 DISTRIBUTIONS = ("scikit-learn", "pandas", "numpy", "lightgbm", "xgboost", "flaml")
-# Differences of this many standard errors at most may be noise.
-NOISE = 2
+# What of a record is text in its file, each as JSON; the rest are arrays.
+TEXTS = ("block", "table", "versions", "bar", "error")
 
 
 @dataclass
@@ -55,14 +54,18 @@ class Record:
     ranks: "np.ndarray | None" = None  # noqa: F821
     # The number of the fold that held a row out, -1 of test rows: (n_repeats, n_rows).
     folds: "np.ndarray | None" = None  # noqa: F821
+    # The bar's commit at that time, "" without one, and the standard error over rows of
+    # the gain in val_auc over it.
+    bar: str = ""
+    error: float = 0.0
 
 
 def save(record: Record) -> None:
     """Keep the record of its block's commit, all of it or an OSError."""
     import numpy as np
 
-    texts = {"block": asdict(record.block), "table": record.table}
-    texts |= {"versions": record.versions}
+    texts = {name: getattr(record, name) for name in TEXTS}
+    texts["block"] = asdict(record.block)
     arrays = {name: np.array(json.dumps(text)) for name, text in texts.items()}
     if record.ranks is not None:
         # Ranks are halves of whole numbers: exact up to eight million rows.
@@ -88,9 +91,10 @@ def read(commit: str) -> Record | None:
     try:
         with np.load(path_of(commit)) as arrays:
             record = dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        texts = {name: json.loads(str(record.pop(name))) for name in TEXTS}
+    # A KeyError: it was written by an older harness.
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
-    texts = {n: json.loads(str(record.pop(n))) for n in ("block", "table", "versions")}
     texts["block"] = Block(**texts["block"])
     return Record(**texts, **record)
 
@@ -104,29 +108,3 @@ def versions() -> dict[str, str]:
     """{name: version} of Python and of the libraries that a score depends on."""
     python = ".".join(map(str, sys.version_info[:3]))
     return {"python": python} | {name: version(name) for name in DISTRIBUTIONS}
-
-
-def gain_against(commit: str, bar: str) -> str:
-    """The line on the noise that a commit's gain over the bar's has; "" without one."""
-    new, old = read(commit), read(bar)
-    if not new or not old or new.fold_aucs is None or old.fold_aucs is None:
-        return ""
-    if new.fold_aucs.shape != old.fold_aucs.shape:
-        return ""
-    differences = (new.fold_aucs - old.fold_aucs).ravel()
-    noise = NOISE * standard_error(differences, new.fold_aucs.shape[1])
-    up, n = (differences > 0).sum(), len(differences)
-    word = "larger than" if abs(differences.mean()) > noise else "within"
-    error = f"± {noise:.4f} ({NOISE} standard errors) over the folds"
-    return f"{error}, {up} of {n} up: {word} the noise"
-
-
-def standard_error(differences, n_splits: int) -> float:
-    """That of the mean of paired differences over the folds of a cross-validation.
-
-    differences: (n_repeats * n_splits,). Training sets overlap, so the variance of the
-    mean is sd² (1/n + n_held/n_fit), not sd²/n (Nadeau and Bengio, 2003).
-    """
-    n, mean = len(differences), sum(differences) / len(differences)
-    variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
-    return math.sqrt(variance * (1 / n + 1 / (n_splits - 1)))

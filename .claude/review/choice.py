@@ -1,4 +1,4 @@
-"""Which commit to take, what it is worth, and how far luck alone would have climbed.
+"""Which commit to take, what it is worth, and what no honest night has.
 
 All of it from the records of the scored commits, without a fit. Commits are numbered in
 the order in which they were scored, the start is 0.
@@ -8,13 +8,13 @@ from functools import partial
 from statistics import NormalDist
 
 # ---------------------------------------------------------------- constants
-# Of the bootstrap, and of simulated nights.
-RESAMPLES, NIGHTS, SEED = 1000, 4000, 1996
+# Of the bootstrap.
+RESAMPLES, SEED = 1000, 1996
 # Of a class with more rows, so many groups of rows are drawn: the error of a gain is
 # known by RESAMPLES only as long as these are more than what is drawn.
 GROUPS = 250
-# Percent: below either end of a 95 % interval; of the nights, below what 5 % exceed.
-INTERVAL, LUCKY = [2.5, 97.5], 95
+# Percent: below either end of a 95 % interval.
+INTERVAL = [2.5, 97.5]
 # A score that falls by more than so many standard errors, when each fold is fitted
 # alone, needs other fits beside it. Honest models that are not seeded fall so far in
 # fewer than one night in 1,000: tests/test_choice.py.
@@ -37,46 +37,12 @@ def kept_by_ratchet(values, min_gain):
 def choose(values, kept, errors):
     """The earliest kept commit within one standard error of the best kept.
 
-    values: scores (n_commits,); errors: of their differences (n_commits, n_commits).
+    values: scores (n_commits,); errors: of noise.standard_errors().
     The 1-SE rule (Breiman et al. 1984, Classification and Regression Trees, 3.4.3), for
     paired scores. The earliest, for it is the simplest that the run knew.
     """
     best = max(kept, key=lambda number: values[number])
     return next(k for k in kept if values[best] - values[k] <= errors[best][k])
-
-
-def standard_errors(fold_aucs):
-    """Of the differences between commits: (n_commits, n_commits).
-
-    fold_aucs: (n_commits, n_repeats, n_splits). The folds of one cross-validation are
-    other rows each, so they count; repeats are the same rows again, and do not.
-    """
-    import numpy as np
-
-    flat, n_splits = fold_aucs.reshape(len(fold_aucs), -1), fold_aucs.shape[2]
-    spread = [(flat - of_one).std(axis=1, ddof=1) for of_one in flat]
-    return np.array(spread) / n_splits**0.5
-
-
-# ---------------------------------------------------------------------- luck
-def luck(errors, n_ideas, min_gain):
-    """How far a ratchet climbs over 0 to n_ideas ideas that are all worth the same.
-
-    errors: of standard_errors(); their squares' mean is twice the variance of a score
-    by chance. Returns (mean, what 5 % of nights exceed), each (1 + n_ideas,): maxima of
-    normal scores (the expected one of n: Tippett 1925), by simulation.
-    """
-    import numpy as np
-
-    n = len(errors)
-    noise = ((np.square(errors).sum() / (n * (n - 1)) / 2) ** 0.5) if n > 1 else 0.0
-    random = np.random.default_rng(SEED)
-    scores = noise * random.standard_normal((1 + n_ideas, NIGHTS))
-    bar, climbs = scores[0], []
-    for score in scores:
-        bar = np.where(score - bar > min_gain, score, bar)
-        climbs.append(bar - scores[0])
-    return np.mean(climbs, axis=1), np.percentile(climbs, LUCKY, axis=1)
 
 
 # ------------------------------------------- chosen and reported on different rows
@@ -159,19 +125,6 @@ def gain_on_test(y, ranks, test):
 
 
 # -------------------------------------------------------------- what can't be honest
-def noise_of_gain(y, ranks, folds):
-    """The standard error over rows of the gain of one commit over another.
-
-    y: labels (n_rows,); ranks: of the two, (2, n_repeats, n_rows); folds: (n_repeats,
-    n_rows). By a paired bootstrap of the rows.
-    """
-    import numpy as np
-
-    group, drawn = draw_rows(y, folds[0] >= 0)
-    aucs = mean_aucs(y, ranks, folds, group, drawn)
-    return float(np.nanstd(aucs[1] - aucs[0]))
-
-
 def noise_of_fits(fold_aucs):
     """The sd of the difference between two scores of a commit, by chance in its fits.
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from harness import noise
 from harness.errors import Crash, one_line, say
 from harness.git import HERE, git
 from harness.ratchet import Run, gain_over
@@ -169,7 +170,7 @@ def fill_in(review: Review, run: Run, harness: Harness) -> None:
 
 def chosen_of(review: Review, scored: Scored) -> Keep:
     """The keep that the choice takes, from the recorded scores."""
-    errors = choice.standard_errors(scored.fold_aucs)
+    errors = noise.standard_errors(scored.fold_aucs)
     values = scored.fold_aucs.mean(axis=(1, 2))
     number = choice.choose(values, kept_numbers(review, scored), errors)
     return review.keeps[kept_numbers(review, scored).index(number)]
@@ -185,8 +186,8 @@ def luck_of(review: Review, scored: Scored, min_gain: float) -> Luck | None:
     n_ideas = len(scored.commits) + scored.n_missing - 1
     if len(scored.commits) < 2:
         return None
-    errors = choice.standard_errors(scored.fold_aucs)
-    mean, band = choice.luck(errors, n_ideas, min_gain)
+    errors = noise.standard_errors(scored.fold_aucs)
+    mean, band = noise.luck(errors, n_ideas, min_gain)
     climb = review.keeps[-1].val_auc - review.keeps[0].val_auc
     ends = float(mean[-1]), float(band[-1]), [float(most) for most in band]
     return Luck(n_ideas, *ends, round(climb, 6))
@@ -196,10 +197,7 @@ def gains_of(review: Review, scored: Scored, y, min_gain: float) -> None:
     """Fill in the gains on rows that did not choose, and on the test part."""
     if len(review.keeps) < 2:
         return
-    errors, kept = (
-        choice.standard_errors(scored.fold_aucs),
-        kept_numbers(review, scored),
-    )
+    errors, kept = noise.standard_errors(scored.fold_aucs), kept_numbers(review, scored)
     rows = y, scored.ranks, scored.folds
     found = choice.corrected_gains(*rows, kept, errors, min_gain)
     review.gain = Gain(**found["choice"])
@@ -253,17 +251,17 @@ def needs_others(
     ranks = [arrays["ranks"] for arrays in alone.values()]
     if len(ranks) == 1:
         ranks.append(scored.ranks[scored.commits.index(*alone)])
-    noise = choice.noise_of_gain(y, np.array(ranks), scored.folds)
+    error = noise.error_of_gain(y, scored.folds, *ranks)
     for keep in (keep for keep in review.keeps if keep.alone is not None):
         fall = keep.val_auc - keep.alone
-        if fall > choice.FALL * noise:
+        if fall > choice.FALL * error:
             say(f"{keep.commit:.7} falls by {fall:.4f}: twice more, is that chance?\n")
             scores = [alone[keep.commit]["fold_aucs"]]
             for _ in range(2):
                 again = harness.score_alone(source_of(keep), X, y)
                 scores.append(again["fold_aucs"])
             chance = choice.noise_of_fits(np.array(scores))
-            if fall > choice.FALL * (noise**2 + chance**2) ** 0.5:
+            if fall > choice.FALL * (error**2 + chance**2) ** 0.5:
                 return True
     return False
 

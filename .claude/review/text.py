@@ -1,6 +1,7 @@
 """The review in words: each function makes lines of what is found."""
 
 from harness.errors import one_line
+from harness.noise import words_on_luck
 from harness.ratchet import Run, difference
 from review.findings import Gain, Keep, Review
 
@@ -107,11 +108,8 @@ def luck_lines(review: Review) -> list[str]:
     """How far ideas that change nothing would have climbed, beside this night."""
     if not (luck := review.luck):
         return []
-    one = luck.n_ideas == 1
-    ideas = "1 idea that changes" if one else f"{luck.n_ideas} ideas that change"
-    climbs = f"{luck.mean:+.4f} (one night in 20: {luck.most:+.4f})"
-    words = f"luck: {ideas} nothing would climb {climbs}"
-    return [f"{words}; this night {luck.climb:+.4f}"]
+    climb = f"this night {luck.climb:+.4f}"
+    return [words_on_luck(luck.n_ideas, luck.mean, luck.most, climb)]
 
 
 def reconciliation(review: Review) -> list[str]:
