@@ -96,6 +96,20 @@ def test_a_run_whose_baseline_crashed_goes_on(project):
     assert "iter 1 | val_auc=0.5000 (Δ none) | KEPT" in said
 
 
+def test_a_slip_and_the_try_that_mends_it_are_one_iteration(run):
+    run.run("limit", "night", "2")
+    for number, status in [(1, "crashed (no)"), (2, "crashed (no [x])"), (3, "ok")]:
+        run.next_idea(number)
+        said = run.pretend_and_log("0.5", status=status, hypothesis="slippery").stdout
+        assert said.startswith("iter 1 | ") and "next: propose" in said
+    run.next_idea(4)
+    said = run.pretend_and_log(status="crashed (no)", hypothesis="another").stdout
+    assert said.startswith("iter 2 | ") and "halt: the limit of 2 iterations" in said
+    assert len(run.log_of("night")) == 5
+    said = run.run("progress").stdout
+    assert "2 iterations in 0 min: 0 kept, 1 discarded, 1 crashed" in said
+
+
 def test_a_commit_is_logged_by_what_its_evaluation_found(run):
     run.next_idea(1)
     forged = f"commit: {run.git('rev-parse', 'HEAD')}\nval_auc: 0.99\nstatus: ok\n"
@@ -392,7 +406,10 @@ def test_a_stop_file_a_score_too_good_and_a_plateau_are_told(run):
     for i in range(5):
         run.next_idea(i)
         said = run.pretend_and_log("0.8").stdout
-    assert "5 in a row without a keep: change the kind of idea" in said
+    words = (
+        "5 in a row without a keep: change the kind of idea, unlike these: an idea; "
+    )
+    assert words in said
     run.next_idea(9)
     said = run.pretend_and_log("0.995").stdout
     assert "next: halt: val_auc 0.9950 >= 0.99" in said

@@ -15,6 +15,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ HARNESS_FAULT = "crashed (harness: "
 # It overwrites run.log also where the shell has noclobber.
 EVALUATE = "uv run prepare.py evaluate >| run.log 2>&1"
 DESCRIPTION_CHARACTERS = 1000
+# Of an idea where several are named.
+IDEA_CHARACTERS = 60
 # The client ends a call then, as settings.json has it.
 CALL_S = 3600  # seconds
 
@@ -85,7 +88,13 @@ class Row(NamedTuple):
     status: str
     # Time of day in UTC, as ISO 8601 has it.
     logged_at: str
+    # The hypothesis; after a blank, in brackets, why a crash has no score.
     description: str
+
+    @property
+    def idea(self) -> str:
+        """The hypothesis alone."""
+        return self.description.partition(" [")[0]
 
 
 @dataclass
@@ -115,6 +124,18 @@ class Run:
         """The row to beat: of the last commit that was kept."""
         kept = [row for row in self.rows if row.status == "keep"]
         return kept[-1] if kept else None
+
+    @property
+    def numbers(self) -> list[int]:
+        """The iteration of each row, from 0, the base.
+
+        A crash followed by another try of the same idea was a slip: both are one.
+        """
+        numbers = [0] * bool(self.rows)
+        for before, row in pairwise(self.rows):
+            is_again = before.status == "crash" and before.idea == row.idea
+            numbers.append(numbers[-1] + (not is_again))
+        return numbers
 
     def row_of(self, commit: str) -> Row | None:
         """The row of a commit, or None."""
@@ -321,12 +342,12 @@ def copy_to_results(row: Row) -> None:
 
 def line_of(run: Run, row: Row) -> str:
     """The line of an iteration, for the user."""
-    before = run.rows[: run.rows.index(row)]
+    place = run.rows.index(row)
     word = {"keep": "KEPT", "discard": "DISCARDED", "crash": "CRASHED"}[row.status]
     auc = f"{float(row.val_auc):.4f}" if row.val_auc else "none"
-    bar = Run(run.branch, rows=before).bar
+    bar = Run(run.branch, rows=run.rows[:place]).bar
     delta = difference(gain_over(bar, row.val_auc)) if bar and row.val_auc else "none"
-    start = f"iter {len(before)} | val_auc={auc} (Δ {delta}) | {word}"
+    start = f"iter {run.numbers[place]} | val_auc={auc} (Δ {delta}) | {word}"
     return f"{start} — {row.description}"
 
 
@@ -363,7 +384,7 @@ def state(halt_auc: float, plateau: int) -> tuple[str, str]:
     kept = [float(row.val_auc) for row in run.rows if row.status == "keep"]
     summary = f"{branch} · not started"
     if kept:
-        summary = f"{branch} · iter {len(run.rows) - 1} · {len(kept) - 1} kept"
+        summary = f"{branch} · iter {run.numbers[-1]} · {len(kept) - 1} kept"
         summary += f" · best {max(kept):.4f}"
     if reason := halt_reason(run, max(kept, default=0), halt_auc):
         return summary, f"halt: {reason}"
@@ -380,10 +401,14 @@ def next_step(run: Run, plateau: int) -> str:
         return f"run the evaluation: HEAD {head:.7} has no row yet"
     if row.status != "keep" and head != run.base:
         return f"log: HEAD {head:.7} is a {row.status}, which log takes back"
-    kept = [i for i, r in enumerate(run.rows, 1) if r.status == "keep"]
-    since = len(run.rows) - max(kept, default=0)
+    last = run.rows.index(run.bar) if run.bar else 0
+    since = run.numbers[-1] - run.numbers[last]
     if since >= plateau:
-        return f"propose: {since} in a row without a keep: change the kind of idea"
+        tried = "; ".join(
+            one_line(r.idea, IDEA_CHARACTERS) for r in run.rows[last + 1 :]
+        )
+        words = f"{since} in a row without a keep: change the kind of idea"
+        return f"propose: {words}, unlike these: {one_line(tried, 5 * IDEA_CHARACTERS)}"
     return "propose"
 
 
@@ -394,7 +419,7 @@ def halt_reason(run: Run, best: float, halt_auc: float) -> str:
         return "there is a STOP file (rm STOP to go on)"
     if best >= halt_auc:
         return f"val_auc {best:.4f} >= {halt_auc}: look for leakage in train.py first"
-    if 0 < run.iterations < len(run.rows):
+    if run.rows and 0 < run.iterations <= run.numbers[-1]:
         more = f"/autoresearch {tag} <iterations in all>"
         return f"the limit of {run.iterations} iterations is reached ({more})"
     if 0 < run.until <= time.time():
@@ -440,7 +465,7 @@ def check_tag(tag: str) -> None:
         raise Refused(f"{one_line(tag)!r} can't be the tag of a run: {letters}")
     run = read_run(f"{PREFIX}{tag}")
     if run.rows and not git("branch", "--list", run.branch):
-        n, kept = len(run.rows) - 1, (run.bar or run.rows[0]).commit
+        n, kept = run.numbers[-1], (run.bar or run.rows[0]).commit
         raise Refused(
             f"the tag {tag} was used before, by a run of {n} iterations whose branch "
             f"is gone: take another tag; or, to resume that run, git branch "

@@ -47,10 +47,11 @@ def draw(path: Path, review: Review, run: Run) -> None:
 
 def draw_scores(axes, review: Review, run: Run) -> None:
     """The staircase, the discards, luck's band, and what holds on other rows."""
-    start, last = review.keeps[0].val_auc, len(run.rows) - 1
+    start, last = review.keeps[0].val_auc, run.numbers[-1]
     x = [keep.iteration for keep in review.keeps]
     y = [keep.val_auc for keep in review.keeps]
-    scored = [i for i, row in enumerate(run.rows) if row.val_auc]
+    rows = [*zip(run.numbers, run.rows, strict=True)]
+    scored = [number for number, row in rows if row.val_auc]
     if review.luck:
         edge = [start + climb for climb in review.luck.band]
         at, edge = [*scored, last], [*edge, edge[-1]]
@@ -58,9 +59,17 @@ def draw_scores(axes, review: Review, run: Run) -> None:
         axes.fill_between(at, start, edge, step="post", color=BAND, lw=0, label=label)
     # Far below the keeps a discard is drawn at the foot.
     foot = min(y) - max(0.7 * (max(y) - min(y)), 0.005)
-    failed = [i for i in scored if run.rows[i].status == "discard"]
-    values = [max(float(run.rows[i].val_auc), foot) for i in failed]
-    axes.scatter(failed, values, s=16, color=GREY, alpha=0.6, lw=0, label="discarded")
+    failed = [(number, row) for number, row in rows if row.status == "discard"]
+    values = [max(float(row.val_auc), foot) for _, row in failed]
+    axes.scatter(
+        [n for n, _ in failed],
+        values,
+        s=16,
+        color=GREY,
+        alpha=0.6,
+        lw=0,
+        label="discarded",
+    )
     axes.step([*x, last], [*y, y[-1]], where="post", color=KEPT, lw=1.8)
     axes.scatter(x, y, s=34, color=KEPT, zorder=3, label="kept")
     holding = [keep for keep in review.keeps[1:] if keep.gain]
@@ -79,7 +88,8 @@ def draw_scores(axes, review: Review, run: Run) -> None:
 
 def draw_crashes(axes, run: Run) -> None:
     """A cross at the foot for each crash, and the legend of all."""
-    if crashed := [i for i, row in enumerate(run.rows) if row.status == "crash"]:
+    rows = zip(run.numbers, run.rows, strict=True)
+    if crashed := [number for number, row in rows if row.status == "crash"]:
         look = {"marker": "x", "s": 20, "color": CRASHED, "lw": 1, "label": "crashed"}
         foot = axes.get_xaxis_transform()
         axes.scatter(crashed, [0.02] * len(crashed), transform=foot, **look)

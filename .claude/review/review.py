@@ -125,8 +125,11 @@ def draw(review: Review, run: Run) -> str:
 # ---------------------------------------------------------------- what the log says
 def summary_of(run: Run) -> Review:
     """What the log alone says of a run."""
-    statuses = [row.status for row in run.rows[1:]]
-    counts = [statuses.count(status) for status in ("keep", "discard", "crash")]
+    # Of an iteration what its last try came to.
+    statuses = dict(zip(run.numbers, (row.status for row in run.rows), strict=True))
+    statuses.pop(0, None)
+    ends = [*statuses.values()]
+    counts = [ends.count(status) for status in ("keep", "discard", "crash")]
     keeps, bar = [], None
     for i, row in kept_rows(run):
         delta = gain_over(bar, row.val_auc) if bar else None
