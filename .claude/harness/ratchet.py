@@ -404,11 +404,9 @@ def next_step(run: Run, plateau: int) -> str:
     last = run.rows.index(run.bar) if run.bar else 0
     since = run.numbers[-1] - run.numbers[last]
     if since >= plateau:
-        tried = "; ".join(
-            one_line(r.idea, IDEA_CHARACTERS) for r in run.rows[last + 1 :]
-        )
+        failed = [one_line(r.idea, IDEA_CHARACTERS) for r in run.rows[last + 1 :]]
         words = f"{since} in a row without a keep: change the kind of idea"
-        return f"propose: {words}, unlike these: {one_line(tried, 5 * IDEA_CHARACTERS)}"
+        return f"propose: {words}, unlike these: {'; '.join(failed[-plateau:])}"
     return "propose"
 
 

@@ -60,16 +60,9 @@ def draw_scores(axes, review: Review, run: Run) -> None:
     # Far below the keeps a discard is drawn at the foot.
     foot = min(y) - max(0.7 * (max(y) - min(y)), 0.005)
     failed = [(number, row) for number, row in rows if row.status == "discard"]
+    at = [number for number, _ in failed]
     values = [max(float(row.val_auc), foot) for _, row in failed]
-    axes.scatter(
-        [n for n, _ in failed],
-        values,
-        s=16,
-        color=GREY,
-        alpha=0.6,
-        lw=0,
-        label="discarded",
-    )
+    axes.scatter(at, values, s=16, color=GREY, alpha=0.6, lw=0, label="discarded")
     axes.step([*x, last], [*y, y[-1]], where="post", color=KEPT, lw=1.8)
     axes.scatter(x, y, s=34, color=KEPT, zorder=3, label="kept")
     holding = [keep for keep in review.keeps[1:] if keep.gain]
