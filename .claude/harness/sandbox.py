@@ -282,6 +282,8 @@ def landlock(readable: list[str]) -> None:
     As in the kernel's documentation, userspace-api/landlock. No rule allows programs,
     TCP, signals or sockets to processes outside, so all of these are refused.
     """
+    if sys.platform != "linux":
+        raise OSError("only Linux has Landlock")
     version = landlock_version()
     rights = 2 ** N_RIGHTS[min(version, len(N_RIGHTS) - 1)] - 1
     handled = struct.pack("QQQ", rights, NET * (version >= 4), SCOPE * (version >= 6))
