@@ -66,13 +66,19 @@ def test_sockets_are_open_in_the_judge_until_the_server_has_them():
 @pytest.mark.parametrize(
     ("is_dead", "reason"), [(True, "was killed"), (False, "no answer within")]
 )
-def test_a_server_that_takes_no_sockets_is_a_crash_in_time(is_dead, reason):
+def test_a_server_that_takes_no_sockets_is_a_crash_in_time(
+    monkeypatch, is_dead, reason
+):
+    monkeypatch.setattr(judge, "KILL_S", 0.5)
     control, theirs = socket.socketpair()
     server = judge.ForkServer(control, b"", 1, 2**30, False)
     if is_dead:
         theirs.close()
+    deadline = time.monotonic()
     with pytest.raises(Crash, match=reason):
-        judge.start(server, 0, "a job", np.arange(4), time.monotonic())
+        judge.start(server, 0, "a job", np.arange(4), deadline)
+    server.kill_all()
+    assert time.monotonic() - deadline < 3
     theirs.close()
 
 

@@ -135,8 +135,8 @@ def candidates_environment(seed: int, n_threads: int) -> dict[str, str]:
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     if sys.platform == "darwin":
-        # LightGBM and XGBoost load Homebrew's OpenMP there, and scikit-learn its own:
-        # of two in one process, each with threads, fits hang or crash.
+        # There LightGBM and XGBoost load Homebrew's OpenMP, and scikit-learn brings its
+        # own. With two of them in one process, fits on several threads hang or crash.
         n_threads = 1
     limits = {f"{pool}_THREADS": str(n_threads) for pool in THREAD_POOLS}
     limits |= {"OMP_THREAD_LIMIT": str(n_threads), "JOBLIB_MULTIPROCESSING": "0"}

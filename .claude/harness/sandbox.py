@@ -24,9 +24,9 @@ from pathlib import Path
 # changes. The rest tells of the machine's load, and so of other candidates.
 READABLE = (
     *("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store"),
-    # What Python opens on macOS: its version and its time zones. What is loaded there
-    # (Homebrew's libomp, the system's libraries) passes no audit hook. The whole of
-    # /System would be all files of all users: /System/Volumes/Data/Users.
+    # On macOS Python opens the system's version and time zones. Shared libraries
+    # (Homebrew's libomp, the system's) are loaded without an event. /System as a whole
+    # would include the files of all users, below /System/Volumes/Data.
     *("/System/Library", "/var/db/timezone"),
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/passwd"),
     *("/dev/null", "/dev/zero", "/dev/urandom", "/proc/cpuinfo"),
