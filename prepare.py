@@ -45,7 +45,12 @@ from harness.judge import (
     syntax_nodes,
 )
 from harness.records import Block, Record
-from harness.sandbox import readable_system, sandbox_parts
+from harness.sandbox import (
+    WHOLE_SANDBOX,
+    readable_system,
+    sandbox_in_words,
+    sandbox_parts,
+)
 
 # ------------------------------------------------- what you may set for a run
 # The table, a CSV file.
@@ -263,8 +268,8 @@ def check_place() -> None:
 
 def say_sandbox() -> None:
     """Say on stderr what keeps the sandbox, where that is not all that could."""
-    if sandbox_parts() != preflight.WHOLE_SANDBOX:
-        say(f"sandbox: {' and '.join(sandbox_parts())} alone (uv run prepare.py)\n")
+    if sandbox_parts() != WHOLE_SANDBOX:
+        say(f"sandbox: {sandbox_in_words()} (uv run prepare.py)\n")
 
 
 # ---------------------------------------------------------------- the commands

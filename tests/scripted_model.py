@@ -45,6 +45,7 @@ class Model(ThreadingHTTPServer):
 class Conversation(BaseHTTPRequestHandler):
     """The part of the Messages API that the client uses."""
 
+    server: Model
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *args):

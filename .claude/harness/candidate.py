@@ -24,6 +24,11 @@ from harness.sandbox import LIBC, PR_SET_PDEATHSIG, confine
 
 # How much of an error's message is told.
 REASON_CHARACTERS = 300
+# What LightGBM and XGBoost need of the system, on Linux and on macOS, and its cure.
+OPENMP = {
+    "libgomp.so.1": "apt-get install libgomp1",
+    "libomp.dylib": "brew install libomp",
+}
 # The errors by which the kernel refuses, and what that means for train.py.
 REFUSED_BY_KERNEL = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EFBIG)
 MAY_NOT = (
@@ -37,8 +42,8 @@ def serve(*libraries: str) -> None:
     """Serve the socket at descriptor 0 until it is closed; then all candidates die.
 
     A message with two descriptors: fork a candidate whose job and answer go through the
-    first, and which prints to the second. A message without: kill all candidates, and
-    answer when they are dead.
+    first, and which prints to the second; answer once both are here. A message without:
+    kill all candidates, and answer when they are dead.
     """
     control = socket.socket(fileno=0)
     # Collecting garbage would take a tenth of the time that libraries take to load.
@@ -53,6 +58,7 @@ def serve(*libraries: str) -> None:
     candidates: list[int] = []
     while (message := socket.recv_fds(control, 1, 2))[0]:
         if message[1]:
+            control.send(b"f")
             candidates += fork_candidate(*message[1])
         else:
             kill(candidates)
@@ -124,7 +130,11 @@ def run_candidate(link: int, output: int) -> None:
 
 def reason_of(error: BaseException) -> str:
     """The error in a line, with what the sandbox refuses without a word."""
-    reason = traceback.format_exception_only(error)[-1][:REASON_CHARACTERS].rstrip()
+    text = traceback.format_exception_only(error)[-1]
+    for library, cure in OPENMP.items():
+        if library in text:
+            return f"{library} can't be loaded: {cure}"
+    reason = text[:REASON_CHARACTERS].rstrip()
     if isinstance(error, MemoryError):
         reason += ": out of memory"
     is_refusal = getattr(error, "errno", None) in REFUSED_BY_KERNEL

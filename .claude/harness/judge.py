@@ -74,15 +74,22 @@ class ForkServer:
     # Show what every candidate prints, and not only what one that crashed did.
     prints: bool
 
-    def fork(self, link: int, output: int) -> None:
-        """Start a candidate at these descriptors; ConnectionError without a server."""
+    def fork(self, link: int, output: int, deadline: float) -> None:
+        """Start a candidate at these descriptors, which may be closed afterwards.
+
+        ConnectionError without a server, TimeoutError if it does not answer in time.
+        """
         socket.send_fds(self.control, [b"f"], [link, output])
+        # macOS may empty a socket that its sender closes before it has been received.
+        self.control.settimeout(max(0.01, deadline - time.monotonic()))
+        if not self.control.recv(1):
+            raise ConnectionError
 
     def kill_all(self) -> None:
         """Return when all candidates are dead; a server that is dead has none."""
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, TimeoutError):
             self.control.send(b"k")
-            select.select([self.control], [], [], KILL_S)
+            self.control.settimeout(KILL_S)
             self.control.recv(1)
 
 
@@ -127,6 +134,10 @@ def candidates_environment(seed: int, n_threads: int) -> dict[str, str]:
     n_threads, whatever n_jobs train.py asks for; LightGBM asks joblib.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    if sys.platform == "darwin":
+        # There LightGBM and XGBoost load Homebrew's OpenMP, and scikit-learn brings its
+        # own. With two of them in one process, fits on several threads hang or crash.
+        n_threads = 1
     limits = {f"{pool}_THREADS": str(n_threads) for pool in THREAD_POOLS}
     limits |= {"OMP_THREAD_LIMIT": str(n_threads), "JOBLIB_MULTIPROCESSING": "0"}
     return kept | limits | {"PYTHONHASHSEED": str(seed)}
@@ -216,7 +227,7 @@ def answers(server: ForkServer, jobs, X, y, deadline: float, n_at_once=None):
             while waiting and len(running) < n_at_once:
                 number, (name, fit, held) = waiting.pop(0)
                 fit, order = fit[np.argsort(place[fit])], np.argsort(place[held])
-                running.append(start(server, number, name, order))
+                running.append(start(server, number, name, order, deadline))
                 job = server.memory // n_at_once, server.seed, server.source
                 send(running[-1], (*job, *parts(X, y, fit, held[order])), deadline)
             for candidate in ended(running, server, deadline):
@@ -251,15 +262,17 @@ def parts(X, y, fit, held):
     return X_fit, y[fit], X_held
 
 
-def start(server: ForkServer, number: int, name: str, order) -> Candidate:
-    """A new Candidate; Crash if the fork server is dead."""
+def start(server: ForkServer, number: int, name: str, order, deadline) -> Candidate:
+    """A new Candidate; Crash if the fork server is dead, or late."""
     (link, theirs), (output, writer) = socket.socketpair(), socket.socketpair()
     output.setblocking(False)
     with theirs, writer:
         try:
-            server.fork(theirs.fileno(), writer.fileno())
+            server.fork(theirs.fileno(), writer.fileno(), deadline)
         except ConnectionError:
             raise Crash(f"{name}: the fork server was killed") from None
+        except TimeoutError:
+            raise Crash(f"{name}: no answer within the budget") from None
     return Candidate(number, name, link, output, order)
 
 

@@ -14,7 +14,7 @@ from harness import client
 from harness.errors import Crash, Refused, one_line
 from harness.git import HERE, changed_files, git
 from harness.ratchet import CALL_S, FROZEN, check_tracked
-from harness.sandbox import SECCOMP_PACKAGE, sandbox_parts
+from harness.sandbox import SECCOMP_PACKAGE, sandbox_in_words, sandbox_parts
 from harness.table import Table
 
 # -------------------------------------------------------------------- constants
@@ -24,7 +24,6 @@ MARGIN_S = 60  # seconds
 # LightGBM or XGBoost refuses a name that has one of these characters.
 ODD = r'[\[\]{}<",:\n]'
 REPOSITORY = "git init && git add -A && git commit -qm start"
-WHOLE_SANDBOX = ["Landlock", "seccomp", "Python's audit hooks"]
 # This train.py tries to read the table, and fits each of the libraries once.
 PROBE = """
 import numpy as np
@@ -73,8 +72,8 @@ def sandbox(scores_of: Callable[[bytes], dict[str, float]], table: Table) -> str
     parts = sandbox_parts()
     if "Landlock" in parts and "seccomp" not in parts:
         cure = f"apt-get install {SECCOMP_PACKAGE}, or the like"
-        raise Refused(f"{' and '.join(parts)} alone, without libseccomp.so.2: {cure}")
-    return f"{', '.join(parts)}; the six libraries fit inside, AUC by chance is 0.5"
+        raise Refused(f"{sandbox_in_words()}, without libseccomp.so.2: {cure}")
+    return f"{sandbox_in_words()}; the six libraries fit inside, AUC by chance is 0.5"
 
 
 def budget(budget_s: float) -> str:

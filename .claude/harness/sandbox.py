@@ -9,6 +9,7 @@ calls that exist). Python's audit hooks (PEP 578) keep them for Python code ever
 import contextlib
 import ctypes
 import errno
+import itertools
 import os
 import resource
 import socket
@@ -23,7 +24,10 @@ from pathlib import Path
 # changes. The rest tells of the machine's load, and so of other candidates.
 READABLE = (
     *("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store"),
-    *("/System/Library", "/System/Cryptexes", "/Library"),
+    # On macOS Python opens the system's version and time zones. Shared libraries
+    # (Homebrew's libomp, the system's) are loaded without an event. /System as a whole
+    # would include the files of all users, below /System/Volumes/Data.
+    *("/System/Library", "/var/db/timezone"),
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/passwd"),
     *("/dev/null", "/dev/zero", "/dev/urandom", "/proc/cpuinfo"),
     *(f"/sys/devices/system/cpu/{name}" for name in ("online", "possible", "present")),
@@ -136,7 +140,7 @@ BY_ARGUMENT = (
 
 # ----------------------------------------------------- constants of the kernel
 LIBC = ctypes.CDLL(None, use_errno=True)
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
+PR_SET_PDEATHSIG, PR_GET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 21, 38
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 SYS_LANDLOCK_CREATE_RULESET, SYS_LANDLOCK_ADD_RULE = 444, 445
 SYS_LANDLOCK_RESTRICT_SELF = 446
@@ -149,6 +153,9 @@ NET, SCOPE = 3, 3
 # Of libseccomp: SCMP_ACT_ALLOW, SCMP_ACT_ERRNO, SCMP_CMP_MASKED_EQ.
 ALLOW, ANSWER_ERROR, MASKED_EQUAL = 0x7FFF0000, 0x50000, 7
 SECCOMP_LIBRARY, SECCOMP_PACKAGE = "libseccomp.so.2", "libseccomp2"
+
+# All that can keep the sandbox, the strongest first.
+WHOLE_SANDBOX = ["Landlock", "seccomp", "Python's audit hooks"]
 
 
 # ------------------------------------------------------------------- put it on
@@ -176,9 +183,16 @@ def confine(memory: int) -> None:
 
 
 def sandbox_parts() -> list[str]:
-    """What keeps the sandbox on this machine, the strongest first."""
-    parts = ["Landlock"] * (landlock_version() > 0) + ["seccomp"] * has_seccomp()
-    return [*parts, "Python's audit hooks"]
+    """Those of WHOLE_SANDBOX that this machine has."""
+    has = landlock_version() > 0, has_seccomp(), True
+    return list(itertools.compress(WHOLE_SANDBOX, has))
+
+
+def sandbox_in_words() -> str:
+    """What keeps the sandbox on this machine, said everywhere in the same words."""
+    if (parts := sandbox_parts()) == WHOLE_SANDBOX:
+        return ", ".join(parts)
+    return f"{' and '.join(parts)} alone"
 
 
 def readable_system() -> list[str]:
@@ -268,6 +282,8 @@ def landlock(readable: list[str]) -> None:
     As in the kernel's documentation, userspace-api/landlock. No rule allows programs,
     TCP, signals or sockets to processes outside, so all of these are refused.
     """
+    if sys.platform != "linux":
+        raise OSError("only Linux has Landlock")
     version = landlock_version()
     rights = 2 ** N_RIGHTS[min(version, len(N_RIGHTS) - 1)] - 1
     handled = struct.pack("QQQ", rights, NET * (version >= 4), SCOPE * (version >= 6))
@@ -286,8 +302,11 @@ def landlock(readable: list[str]) -> None:
 
 # ---------------------------------------------------------------------- seccomp
 def seccomp_library():
-    """libseccomp, which knows the numbers of each machine's calls; None without it."""
-    if sys.platform != "linux":
+    """libseccomp, which knows the numbers of each machine's calls.
+
+    None without it, or where the kernel takes no filters.
+    """
+    if sys.platform != "linux" or LIBC.prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0:
         return None
     try:
         return ctypes.CDLL(SECCOMP_LIBRARY)
@@ -297,8 +316,7 @@ def seccomp_library():
 
 def has_seccomp() -> bool:
     """Whether this machine has libseccomp, and a kernel that takes its filters."""
-    seccomp_mode = LIBC.prctl(21, 0, 0, 0, 0) if sys.platform == "linux" else -1
-    return seccomp_mode >= 0 and seccomp_library() is not None
+    return seccomp_library() is not None
 
 
 def seccomp(library, pid: int) -> None:
