@@ -334,7 +334,10 @@ def state() -> tuple[str, str]:
 
 def show_state() -> bool:
     """Print where the run stands, and what comes next."""
-    summary, next_step = state()
+    try:
+        summary, next_step = state()
+    except ratchet.NotARun as outside:
+        summary, next_step = str(outside), "the Setup of program.md, for a new run"
     print(f"{summary}\nnext: {next_step}", flush=True)
     return True
 

@@ -46,7 +46,7 @@ IDEAS = {  # hypothesis: what LogisticRegression gets, and what becomes of it
 
 def test_the_commands_scripted_here_are_those_of_program_md():
     text = (ROOT / "program.md").read_text()
-    assert f"{COMMIT.format('<hypothesis>')}{EVALUATE}\n" in text
+    assert f"{COMMIT.format('<reason>')}{EVALUATE}\n" in text
     assert f"   {LOG}\n" in text
 
 

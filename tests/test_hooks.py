@@ -117,7 +117,7 @@ def test_every_command_in_program_md_is_granted():
     calls = re.findall(r"^ +((?:git commit|uv run) .*)$", text, re.MULTILINE)
     assert len(calls) == 2
     for call in calls:
-        assert not refusal(call.replace("<hypothesis>", "x > y, at last; it's it"))
+        assert not refusal(call.replace("<reason>", "x > y, at last; it's it"))
 
 
 STEERING = ["git add program.md", 'git commit -qm "steer" program.md data']

@@ -144,13 +144,15 @@ def test_a_row_is_one_line_of_printable_characters(run):
 
 
 @pytest.mark.parametrize("checkout", [["trunk"], ["--detach"]])
-def test_outside_of_a_run_nothing_is_logged(project, checkout):
+def test_outside_of_a_run_nothing_is_logged_and_the_setup_is_next(project, checkout):
     project.git("checkout", "-q", *checkout)
     project.pretend()
-    for command in ("log", "state"):
-        done = project.run(command)
-        assert done.returncode == 3 and "is not a run" in done.stderr
-        assert done.stderr.count("\n") == 1
+    done = project.run("log")
+    assert done.returncode == 3 and "is not a run" in done.stderr
+    assert done.stderr.count("\n") == 1
+    asked = project.run("state")
+    assert asked.returncode == 0 and asked.stdout == done.stdout
+    assert "is not a run" in asked.stdout and "\nnext: the Setup of" in asked.stdout
 
 
 # ------------------------------------------------------------ results.tsv is a copy

@@ -43,7 +43,7 @@ def run(started, tmp_path):
 
 def by_hand(command):
     """A command of program.md for this interpreter: uv is not needed."""
-    return command.replace("uv run ", "python ").replace("<hypothesis>", "an idea")
+    return command.replace("uv run ", "python ").replace("<reason>", "an idea")
 
 
 def state(project):

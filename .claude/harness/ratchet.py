@@ -200,8 +200,9 @@ def current_run() -> Run:
         return find_run(branch)
     name = git("branch", "--show-current")
     where = f"branch {name}" if name else "a detached HEAD"
-    cure = f"git checkout {PREFIX}<tag>, or the Setup of program.md for a new run"
-    raise NotARun(f"{where} is not a run: {cure}")
+    raise NotARun(
+        f"{where} is not a run: to go on with one, git checkout {PREFIX}<tag>"
+    )
 
 
 def check_table(table: str) -> None:
