@@ -148,6 +148,16 @@ def test_an_unpacked_archive_is_told_how_to_become_a_repository(project):
     assert project.shell(check).startswith("ok ")
 
 
+def test_quotes_and_line_breaks_in_the_path_stop_nothing(tmp_path):
+    project = Project(tmp_path / "it's a \"test\"\nök $x")
+    said = project.run("check").stdout
+    for item in ("data", "sandbox", "frozen", "commit"):
+        assert f"ok   {item}: " in said
+    project.git("checkout", "-qb", "autoresearch/night")
+    (project.path / "new.md").write_text("x")
+    assert "KEPT" in project.pretend_and_log().stdout
+
+
 def test_what_a_users_git_says_reaches_no_terminal_raw(project):
     hook = project.path / ".git" / "hooks" / "prepare-commit-msg"
     hook.parent.mkdir(exist_ok=True)

@@ -32,12 +32,14 @@ from lightgbm import LGBMClassifier
 from sklearn.dummy import DummyClassifier
 from xgboost import XGBClassifier
 
+TABLE = {table!r}
+
 def feature_fn(X):
     try:
-        open({data!r})
+        open(TABLE)
     except PermissionError:
         return X
-    raise RuntimeError("no sandbox: a candidate can read {data}")
+    raise RuntimeError("no sandbox: a candidate can read " + TABLE)
 
 class build_pipeline(DummyClassifier):
     def fit(self, X, y):
@@ -66,7 +68,7 @@ def sandbox(scores_of: Callable[[bytes], dict[str, float]], table: Table) -> str
 
     scores_of: the scores of a train.py; Crash if it has none.
     """
-    scores = scores_of(PROBE.format(data=str(table.path)).encode())
+    scores = scores_of(PROBE.format(table=str(table.path)).encode())
     if not scores["val_auc"] == scores["test_auc"] == 0.5:
         raise Crash(f"a model without features has an AUC of {scores['val_auc']}")
     parts = sandbox_parts()
