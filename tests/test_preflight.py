@@ -138,18 +138,23 @@ def test_names_that_a_library_refuses_are_told_with_the_line_that_cures():
 
 
 # ------------------------------------------------------------------ git
-def test_an_unpacked_archive_is_told_how_to_become_a_repository(project):
+@pytest.mark.parametrize("inside", ["nowhere", "another repository"])
+def test_an_unpacked_archive_is_told_how_to_become_a_repository(project, inside):
     project.shell("rm -rf .git")
+    if inside != "nowhere":
+        project.shell(
+            "cd .. && git init -q && touch x && git add x && git commit -qm x"
+        )
     frozen = "import sys; sys.path.insert(0, '.claude'); from harness import preflight"
     check = f'python -c "{frozen}; preflight.report(dict(f=preflight.frozen))"'
     said = project.shell(check)
-    assert said.startswith("FAIL f: git rev-parse: ") and "git init" in said
+    assert said.startswith("FAIL f: git ") and "git init" in said
     project.shell(said.strip()[said.index("git init") :])
     assert project.shell(check).startswith("ok ")
 
 
 def test_quotes_and_line_breaks_in_the_path_stop_nothing(tmp_path):
-    project = Project(tmp_path / "it's a \"test\"\nök $x")
+    project = Project(tmp_path / 'it\'s a "test"\nök $x')
     said = project.run("check").stdout
     for item in ("data", "sandbox", "frozen", "commit"):
         assert f"ok   {item}: " in said

@@ -100,6 +100,8 @@ def frozen() -> str:
     """What a run freezes is in git; uv.lock is as committed."""
     try:
         git("rev-parse", "HEAD")
+        # An archive that was unpacked inside another repository is not part of it.
+        git("ls-files", "--error-unmatch", "train.py")
     except Refused as refused:
         raise Refused(f"{refused}: {REPOSITORY}") from None
     check_tracked()
