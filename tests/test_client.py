@@ -35,7 +35,7 @@ EVALUATE = (
 )
 LOG = "uv run prepare.py log"
 COMMIT = 'git commit --no-gpg-sign --no-verify -qm "{}" train.py && '
-STATUS_LINE = "trial·iter0·0kept·best0.8960·$0.00"  # as drawn, spaces left out
+STATUS_LINE = "trial·iter0·start0.8960·$0.00"  # as drawn, spaces left out
 C_OF = "LogisticRegression(max_iter=1000{})"
 IDEAS = {  # hypothesis: what LogisticRegression gets, and what becomes of it
     "stronger penalty": (", C=0.05", "keep"),

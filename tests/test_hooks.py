@@ -480,7 +480,7 @@ def test_the_status_says_where_the_run_stands_and_what_it_cost(run):
         options = {"input": json.dumps(call), "capture_output": True, "text": True}
         return subprocess.run(command, cwd=run.path, **options).stdout
 
-    assert "· best 0.8960 · $1.20" in said({"cost": {"total_cost_usd": 1.2}})
+    assert "· iter 0 · start 0.8960 · $1.20" in said({"cost": {"total_cost_usd": 1.2}})
     assert "next: propose" in said({"hook_event_name": "SessionStart"})
     resumed = {"hook_event_name": "SessionStart", "source": "resume"}
     assert "ask the user to type /autoresearch trial" in said(resumed)

@@ -385,8 +385,9 @@ def state(halt_auc: float, plateau: int) -> tuple[str, str]:
     kept = [float(row.val_auc) for row in run.rows if row.status == "keep"]
     summary = f"{branch} · not started"
     if kept:
-        summary = f"{branch} · iter {run.numbers[-1]} · {len(kept) - 1} kept"
-        summary += f" · best {max(kept):.4f}"
+        # The start is kept as well, but as what is to be beaten.
+        climb = f"{len(kept) - 1} kept · best" if run.numbers[-1] else "start"
+        summary = f"{branch} · iter {run.numbers[-1]} · {climb} {max(kept):.4f}"
     if reason := halt_reason(run, max(kept, default=0), halt_auc):
         return summary, f"halt: {reason}"
     return summary, next_step(run, plateau)
