@@ -3,6 +3,7 @@
     uv run prepare.py            check the data, the harness and git before a night
     uv run prepare.py describe   what the train part looks like, column by column
     uv run prepare.py evaluate   score train.py
+    uv run prepare.py weak       where the kept model is weak, part by part of the table
     uv run prepare.py log        log HEAD's score, and take HEAD back if it is not kept
     uv run prepare.py state      where the run stands and what comes next
     uv run prepare.py tried      what all runs have tried on this table
@@ -93,8 +94,8 @@ JOBS = [f"fold {k + 1}" for k in range(N_FOLDS)] + [TEST]
 # ------------------------------------------------------------------------ data
 def load_data():
     """X, a frame of all rows, missing values NaN, and y, 0/1 (n_rows,)."""
-    X, _, y = table.load(TABLE)
-    return X, y
+    rows = table.load(TABLE)
+    return rows.X, rows.y
 
 
 def split(y):
@@ -276,24 +277,36 @@ def say_sandbox() -> None:
 def check() -> bool:
     """Say line by line what would stop a night; True if nothing would."""
     check_place()
-    X, target, y = table.load(TABLE)
-    *folds, (train, test) = split(y)
-    missing = X.isna().sum().sum()
-    size = f"{len(y)} rows, {X.shape[1]} features, {missing} missing values"
-    values = table.counted(target, y == 1)
-    parts = f"{len(train)} train rows in {len(folds)} folds, {len(test)} test rows"
-    items = {
-        "data": lambda: size,
-        "classes": lambda: f"{y.sum()} of {len(y)} positive, marked *: {values}",
-        "split": lambda: parts,
-        "columns": lambda: preflight.columns(X),
-        "sandbox": lambda: preflight.sandbox(lambda s: score_quietly(s, X, y), TABLE),
+    try:
+        rows = table.load(TABLE)
+        items = checks_of(rows)
+    except table.Unusable as faults:
+        rows, items = faults.rows, {"table": lambda: table.load(TABLE)}
+    items |= {
         "budget": lambda: preflight.budget(BUDGET_S),
         "frozen": preflight.frozen,
         "commit": preflight.commit,
         "gate": preflight.gate,
     }
-    return preflight.report(items)
+    notes = preflight.notes(rows, TABLE, split(rows.y)[:N_SPLITS]) if rows else []
+    return preflight.report(items, notes)
+
+
+def checks_of(rows: table.Rows) -> dict:
+    """{name: function} of the checks that need a table."""
+    X, y = rows.X, rows.y
+    *folds, (train, test) = split(y)
+    missing = X.isna().sum().sum()
+    size = f"{len(y)} rows, {X.shape[1]} features, {missing} missing values"
+    values = table.counted(rows.target, y == 1)
+    parts = f"{len(train)} train rows in {len(folds)} folds, {len(test)} test rows"
+    return {
+        "data": lambda: size,
+        "classes": lambda: f"{y.sum()} of {len(y)} positive, marked *: {values}",
+        "split": lambda: parts,
+        "columns": lambda: preflight.columns(X),
+        "sandbox": lambda: preflight.sandbox(lambda s: score_quietly(s, X, y), TABLE),
+    }
 
 
 def score_quietly(source: bytes, X, y) -> dict[str, float]:
@@ -306,8 +319,24 @@ def describe() -> bool:
     """Print what the train part looks like."""
     from harness import describe
 
-    X, y = load_data()
-    print(describe.describe(X, y, split(y)[:N_SPLITS]))
+    rows = table.load(TABLE)
+    folds = split(rows.y)[:N_SPLITS]
+    print(describe.describe(rows.X, rows.y, folds, rows.dates))
+    return True
+
+
+def weak() -> bool:
+    """Print where the bar, the model to beat, is weak."""
+    from harness import weak
+
+    ratchet.check_frozen_files()
+    ratchet.check_table(table.sha256_of(TABLE))
+    bar = ratchet.current_run().bar
+    record = records.read(bar.commit) if bar else None
+    if record is None or record.ranks is None:
+        again = f"{ratchet.EVALUATE}, then uv run prepare.py log"
+        raise Refused(f"there is no record of a commit that was kept: {again}")
+    print(weak.weak(*load_data(), record))
     return True
 
 
@@ -380,6 +409,7 @@ COMMANDS = {
     "check": (check, 0, ""),
     "describe": (describe, 0, ""),
     "evaluate": (evaluate, 0, "prints"),
+    "weak": (weak, 0, ""),
     "log": (log, 0, ""),
     "state": (show_state, 0, ""),
     "tried": (tried, 0, ""),

@@ -10,19 +10,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import client
+from harness import client, describe
 from harness.errors import Crash, Refused, one_line
 from harness.git import HERE, changed_files, git
 from harness.ratchet import CALL_S, FROZEN, check_tracked
 from harness.sandbox import SECCOMP_PACKAGE, sandbox_in_words, sandbox_parts
-from harness.table import Table
+from harness.table import Rows, Table, Unusable
 
 # -------------------------------------------------------------------- constants
 COMMAND = HERE / ".claude" / "commands" / "autoresearch.md"
+PROGRAM = HERE / "program.md"
 # The part of a call that git and uv need.
 MARGIN_S = 60  # seconds
 # LightGBM or XGBoost refuses a name that has one of these characters.
 ODD = r'[\[\]{}<",:\n]'
+# Steering on the table as it is shipped.
+TEMPLATE = "- **Table**: heart.csv"
 REPOSITORY = "git init && git add -A && git commit -qm start"
 # This train.py tries to read the table, and fits each of the libraries once.
 PROBE = """
@@ -51,15 +54,22 @@ class build_pipeline(DummyClassifier):
 """
 
 
-def report(items: dict[str, Callable[[], str]]) -> bool:
-    """Print a line on each item, ok or FAIL; True if all are ok."""
-    is_well = True
+def report(items: dict[str, Callable[[], str]], notes: list[str]) -> bool:
+    """Print a line on each item, ok or FAIL, then the notes; True if all are ok."""
+    is_well, lines = True, []
     for name, item in items.items():
         try:
             print(f"ok   {name}: {item()}", flush=True)
+        except Unusable as faults:
+            print(*(f"FAIL {name}: {what}" for what in faults.problems), sep="\n")
+            is_well, lines = False, faults.lines
         except (Crash, Refused) as fault:
             print(f"FAIL {name}: {one_line(str(fault), 2000)}", flush=True)
             is_well = False
+    for note in notes:
+        print(f"note {note}")
+    if lines:
+        print("what to paste into prepare.py, below POSITIVE:", *lines, sep="\n")
     return is_well
 
 
@@ -94,6 +104,48 @@ def columns(X) -> str:
     cure = f"X = X.set_axis(X.columns.str.replace(r'{ODD}', '_', regex=True), axis=1)"
     names = one_line(", ".join(map(repr, refused)))
     return f"LightGBM or XGBoost refuses {names}: in feature_fn write {cure}"
+
+
+def notes(rows: Rows, table: Table, folds) -> list[str]:
+    """What is no fault of a table, but should be known before a night.
+
+    folds: of the train part, pairs (fit rows, held-out rows).
+    """
+    found = []
+    if rows.n_left_out:
+        why = "if NA or None is a class, READ |= {'keep_default_na': False}"
+        found.append(f"rows: {rows.n_left_out} have no target and are left out; {why}")
+    if formats := describe.date_formats(rows.X):
+        found.append(dates_note(formats, table.read))
+    for name in describe.rare_texts(rows.X):
+        example = one_line(repr(rows.X[name].dropna().iloc[0]), 60)
+        what = f"the baseline loses most of {name!r}, where few texts are alike"
+        found.append(f"text: {what}: {example}")
+    if leaks := describe.leaks(rows.X, rows.y, folds):
+        cure = f"READ |= {{'usecols': lambda name: name not in {leaks}}}"
+        if "usecols" in table.read:
+            cure = "take them out of READ's usecols"
+        names = ", ".join(map(repr, leaks))
+        why = "alone tells the classes; if it is known only after the target"
+        found.append(f"leak: {names} {why}, {cure}")
+    if table.path.name != "heart.csv" and TEMPLATE in PROGRAM.read_text():
+        what = "say there what its columns mean: a sentence on each is worth more than"
+        found.append(f"steering: program.md still has heart.csv; {what} 20 iterations")
+    return found
+
+
+def dates_note(formats: dict[str, str], read: dict) -> str:
+    """The note on columns of texts that are dates, with the line that reads them.
+
+    formats: {column: format}; read: READ, as it is.
+    """
+    known = read.get("parse_dates", [])
+    options = {"parse_dates": [*(known if isinstance(known, list) else []), *formats]}
+    others = {name: found for name, found in formats.items() if found != "ISO8601"}
+    if others:
+        options["date_format"] = others
+    names = ", ".join(map(repr, formats))
+    return f"dates: the baseline loses {names}; as days since 1970: READ |= {options}"
 
 
 def frozen() -> str:

@@ -1,15 +1,14 @@
 """The table: read as prepare.py says, checked, and split into features and target.
 
-All problems of a table are reported at once, each with its cure: the constant of
-prepare.py to set, or what to mend in the file. To find the problems behind the first
-one, the checks go on as if its cure had been followed. Nothing is mended, dropped or
-guessed without a word.
+All problems of a table are told at once, each with its cure: a line for prepare.py, or
+what to mend in the file. To find the problems behind the first one, the checks go on as
+if its cure had been followed. By itself the loader changes two things, which the check
+notes: dates become days, and rows without a target are left out.
 """
 
 import hashlib
 import re
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from keyword import iskeyword
@@ -20,24 +19,14 @@ from harness.errors import Refused, one_line
 
 # ---------------------------------------------------------------- constants
 # What can be wrong with a file as a whole. By option of READ: the values that may cure
-# it, tried in this order, and the words before the cure. Blanks are the last separator,
-# since names may contain them.
+# it, tried in this order, and what is wrong. Blanks are the last separator, since names
+# may contain them.
 CURES = {
-    "sep": ((",", ";", "\t", "|", ":", r"\s+"), "has {!r} between its fields"),
+    "sep": ((",", ";", "\t", "|", r"\s+"), "has {!r} between its fields"),
     "skiprows": ((1, 2, 3), "has lines above its header"),
-    "encoding": (
-        ("utf-8", "utf-16", "cp1252", "latin-1"),
-        "is in another encoding than READ's (UTF-8 if it names none), probably this",
-    ),
-    "index_col": (
-        (0,),
-        "has rows longer than its header; name all columns there, or, if the first is "
-        "row names",
-    ),
-    "on_bad_lines": (
-        ("skip",),
-        "has lines that are too long ({error}); mend them, or, to leave them out",
-    ),
+    "encoding": (("utf-8", "utf-16", "cp1252"), "is not in UTF-8, perhaps in {!r}"),
+    "index_col": ((0,), "has rows longer than its header, as if they began with names"),
+    "on_bad_lines": (("skip",), "has lines that are too long, to be left out{reason}"),
     "skipinitialspace": ((True,), "has spaces around its names"),
 }
 # How numbers are written: what groups their thousands, what begins their decimals.
@@ -49,13 +38,10 @@ MISSING = ("", "?", "-", "--", ".", "*", "na", "n.a.", "missing", "unknown", "no
 FEW = 3
 # A target with more distinct values is a quantity; longer lists are cut.
 MANY = 20
-# POSITIVE as it is shipped: nobody chose it for a quantity.
-HEART_POSITIVE = "num > 0"
-# What pandas raises for a wrong READ or file, and DataFrame.eval for a wrong POSITIVE.
-READ_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OSError, ImportError)
-READ_ERRORS += (Warning,)
-EVAL_ERRORS = (SyntaxError, NameError, TypeError, ValueError, LookupError, TokenError)
-EVAL_ERRORS += (AttributeError, ArithmeticError, NotImplementedError)
+# What pandas raises for a wrong READ or file, or for a wrong POSITIVE.
+ERRORS = (ValueError, TypeError, LookupError, AttributeError, OSError, ImportError)
+ERRORS += (SyntaxError, NameError, TokenError, ArithmeticError, NotImplementedError)
+ERRORS += (Warning,)
 
 
 @dataclass(frozen=True)
@@ -71,61 +57,84 @@ class Table:
     least: int
 
 
-class Problems:
-    """The problems found so far, and the table as it would be with their cures."""
+@dataclass
+class Rows:
+    """The rows of a table that have a target; n_rows of them."""
+
+    # The features: missing values are NaN, dates are days since 1970.
+    X: "pd.DataFrame"  # noqa: F821
+    target: "pd.Series"  # noqa: F821
+    # The class, 0 or 1: (n_rows,).
+    y: "np.ndarray"  # noqa: F821
+    # The columns of X that are dates.
+    dates: list[str]
+    # How many rows more the table has, without a target.
+    n_left_out: int
+
+
+class Unusable(Refused):
+    """What is wrong with a table, and the table as it would be with the cures."""
 
     def __init__(self, table):
-        """No problem yet."""
-        self.table, self.found = table, []
+        """Nothing is wrong yet."""
+        self.table, self.problems, self.options, self.positive = table, [], {}, ""
+        # The rows as they would be with the cures, if there are enough of each class.
+        self.rows = None
 
-    def add(self, what, cure):
-        """Add a problem and its cure."""
-        self.found.append(f"{what}: {cure}")
+    def add(self, what):
+        """Add a problem, with its cure unless that is a line of prepare.py."""
+        self.problems.append(f"{self.table.path.name} {what}")
 
-    def add_read(self, what, options, before="", after=""):
+    def add_read(self, what, options):
         """Add a problem that more options of READ cure, and suppose that they do."""
-        self.add(what, f"{before}{self.read_line(options)}{after}")
+        self.add(what)
+        self.options |= options
         self.table = replace(self.table, read=self.table.read | options)
 
-    def read_line(self, options):
-        """The line of prepare.py that gives READ these options too."""
-        start = "add the line READ |=" if self.table.read else "put READ ="
-        return f"{start} {options}"
+    @property
+    def lines(self) -> list[str]:
+        """The lines of prepare.py that cure the problems."""
+        lines = [f"READ |= {self.options}"] if self.options else []
+        return lines + ([f"POSITIVE = {self.positive!r}"] if self.positive else [])
 
-    def refuse(self):
-        """Raise Refused with all problems on one line."""
-        raise Refused(f"{self.table.path.name} {'; also, it '.join(self.found)}")
+    def __str__(self):
+        """All on one line."""
+        lines = " and ".join(self.lines)
+        cure = f": in prepare.py put, below POSITIVE, {lines}" if lines else ""
+        return "; ".join(self.problems) + cure
 
 
-def listed(values):
+def listed(values) -> str:
     """The first of these values, for a sentence."""
     names = ", ".join(map(repr, values[:MANY]))
     return one_line(names + ", …" * (len(values) > MANY), 400)
 
 
 # ------------------------------------------------------------------- the table
-def load(table: Table):
-    """X (a frame of all rows), their target, and y, 0/1 (n_rows,).
-
-    Missing values are NaN in X, and there are none in the target. Raises Refused with
-    all problems that can be known at once.
-    """
+def load(table: Table) -> Rows:
+    """The rows that have a target; Unusable with all problems that can be known."""
     import pandas as pd
 
     check_file(table)
-    problems = Problems(table)
+    faults = Unusable(table)
     with warnings.catch_warnings():
         # Rows that are longer than the header are a mere warning.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        frame = read(problems)
-        check_columns(problems, frame)
-        frame = check_numbers(problems, frame)
-        X, target = take_target(problems, frame)
-    taken = take_positive(problems, target)
-    check_twins(problems, X, target, taken)
-    if problems.found:
-        problems.refuse()
-    return X, target, taken.to_numpy(dtype=int)
+        frame = read(faults)
+        check_columns(faults, frame)
+        frame = check_numbers(faults, frame)
+    dates = [*frame.select_dtypes(["datetime", "datetimetz"])]
+    for name in dates:
+        since = pd.to_datetime(frame[name], utc=True) - pd.Timestamp(0, tz="UTC")
+        frame[name] = since / pd.Timedelta(days=1)
+    X, target = take_target(faults, frame)
+    taken = take_positive(faults, target)
+    y, n_left_out = taken.to_numpy(dtype=int), len(frame) - len(X)
+    rows = Rows(X, target, y, dates, n_left_out)
+    if faults.problems:
+        faults.rows = rows if smaller(taken) >= table.least else None
+        raise faults
+    return rows
 
 
 def sha256_of(table: Table) -> str:
@@ -139,37 +148,35 @@ def check_file(table):
     """Raise Refused where there is no file."""
     if not table.path.is_file():
         what = "a folder" if table.path.is_dir() else "missing"
-        cure = "put the path of your table into DATA"
-        if table.path.name == "heart.csv":
-            cure = "git restore data/heart.csv"
+        cure = "put its path into DATA, or git restore data/heart.csv"
         raise Refused(f"{table.path} is {what}: {cure}")
 
 
 # -------------------------------------------------------------------- reading
-def read(problems):
+def read(faults):
     """The frame of the file, by the first cures that make the target a column.
 
     Where none do, the target has another name: by the first that make several columns.
     """
-    table, first, last = problems.table, "", ""
+    table, reason = faults.table, ""
     choices = product(*((None, *values) for values, _ in CURES.values()))
     for is_named, choice in product((True, False), choices):
         options = {k: v for k, v in zip(CURES, choice, strict=True) if v is not None}
+        names = []
         try:
             names = parse(table, nrows=1, **options).columns.tolist()
             if table.target in names or (not is_named and is_header(names, options)):
                 frame = parse(table, **options)
-                # The last error says which line is too long.
                 for key, value in options.items():
-                    words = CURES[key][1].format(value, error=last)
-                    problems.add_read(words, {key: value})
+                    what = CURES[key][1].format(value, reason=reason)
+                    faults.add_read(what, {key: value})
                 return frame
-        except READ_ERRORS as error:
-            last = one_line(f"{type(error).__name__}: {error}")
-            first = first if options else f" ({last})"
-    what = f"has no column TARGET = {table.target!r} by READ = {table.read}{first}"
-    problems.add(what, "mend these, or save it as CSV in UTF-8 with a header line")
-    problems.refuse()
+        except ERRORS as error:
+            if not reason or table.target in names:
+                reason = f" ({type(error).__name__}: {one_line(str(error))})"
+    what = f"has no column TARGET = {table.target!r} by READ = {table.read}{reason}"
+    faults.add(f"{what}: mend these, or save it as CSV in UTF-8 with a header line")
+    raise faults
 
 
 def is_header(names, options):
@@ -179,7 +186,7 @@ def is_header(names, options):
 
 
 def parse(table, **options):
-    """The frame that pandas.read_csv makes of the file; raises READ_ERRORS."""
+    """The frame that pandas.read_csv makes of the file; raises ERRORS."""
     import pandas as pd
 
     # No column becomes an index unasked, and no type is guessed piece by piece.
@@ -196,22 +203,20 @@ def parse(table, **options):
     return frame.reset_index(drop=True)
 
 
-def check_columns(problems, frame):
+def check_columns(faults, frame):
     """Find columns, names and rows that are not there."""
-    target, names = problems.table.target, frame.columns.tolist()
+    target, names = faults.table.target, frame.columns.tolist()
     if target not in names:
-        cure = f"put one of {listed(names)} there"
-        problems.add(f"has no column TARGET = {target!r}", cure)
+        faults.add(f"has no column TARGET = {target!r}: put one of {listed(names)}")
     if names[0] == "Unnamed: 0":
-        before, after = "if it numbers or names the rows, ", "; if not, name it"
-        what = "has a first column without a name"
-        problems.add_read(what, {"index_col": 0}, before, after)
+        what = "has a first column without a name, as if it were names of rows"
+        faults.add_read(what, {"index_col": 0})
         del frame[names[0]]
     if [*frame] == [target]:
-        problems.add("has no column but its target", "add features")
+        faults.add("has no column but its target: add features")
     if len(frame) == 0:
-        problems.add("has no rows below its header", "add rows")
-        problems.refuse()
+        faults.add("has no rows below its header: add rows")
+        raise faults
 
 
 # ------------------------------------------------------------------- numbers
@@ -226,44 +231,34 @@ def number_pattern(thousands, decimal):
 ANY_NUMBER = "|".join(number_pattern(*style) for style in STYLES)
 
 
-def check_numbers(problems, frame):
+def check_numbers(faults, frame):
     """The frame, after looking for numbers that are text, or are infinite."""
     import numpy as np
 
-    read, target = problems.table.read, problems.table.target
-    dtypes, marks = read.get("dtype", {}), {}
-    if isinstance(dtypes, dict):
-        told = {*dtypes, *read.get("converters", ())}
-        for name in frame.select_dtypes(exclude="number").columns.difference(told):
-            words = words_among_numbers(frame[name], name == target)
-            if words is not None:
-                marks[name] = words
-    columns = [*frame.select_dtypes("number"), *marks]
-    if marks or ("thousands" in read and columns):
-        check_style(problems, columns)
-    texts = [name for name in marks if marks[name]]
-    features = frame.drop(columns=target, errors="ignore").select_dtypes("float")
-    infinite = features.columns[np.isinf(features).any()]
-    marks |= {name: ["inf", "-inf"] for name in infinite}
-    add_marks(problems, {name: words for name, words in marks.items() if words}, texts)
-    return frame if problems.table.read == read else parse(problems.table)
+    read = faults.table.read
+    if not isinstance(read.get("dtype", {}), dict):
+        return frame
+    numbers = frame.select_dtypes("number")
+    texts = set(frame) - {*numbers, *read.get("dtype", ()), *read.get("converters", ())}
+    words = {name: words_among_numbers(frame[name]) for name in sorted(texts)}
+    words = {name: found for name, found in words.items() if found is not None}
+    if words or "thousands" in read:
+        check_style(faults, [*numbers, *words])
+    features = numbers.drop(columns=faults.table.target, errors="ignore")
+    for name in features.columns[np.isinf(features.astype(float)).any()]:
+        words[name] = ["inf", "-inf"]
+    words = {name: found for name, found in words.items() if found}
+    values = sorted({value for found in words.values() for value in found})
+    what = f"has {listed(values)} among the numbers of {listed([*words])}"
+    if values and "na_values" in read:
+        faults.add(f"{what}: if that means missing, add it to READ's na_values")
+    elif values:
+        also = "as if that meant missing (if it is text, put them into READ's dtype)"
+        faults.add_read(f"{what}, {also}", {"na_values": values})
+    return frame if faults.table.read == read else parse(faults.table)
 
 
-def add_marks(problems, marks, texts):
-    """Add the problem of words among numbers, {column: words}, some of them texts."""
-    words = sorted({word for found in marks.values() for word in found})
-    known = problems.table.read.get("na_values", [])
-    known = [known] if isinstance(known, str) else known
-    what = f"has {listed(words)} among the numbers of {listed([*marks])}"
-    after = f"; if it is text, put {listed(texts)} into READ's dtype" if texts else ""
-    if isinstance(known, dict):
-        problems.add(what, "if that means missing, put it into READ's na_values")
-    elif words:
-        options = {"na_values": [*known, *words]}
-        problems.add_read(what, options, "if that means missing, ", after)
-
-
-def words_among_numbers(column, is_target):
+def words_among_numbers(column):
     """The values that are no numbers, of a column of numbers; None if it is of text."""
     import pandas as pd
 
@@ -271,101 +266,70 @@ def words_among_numbers(column, is_target):
     texts = pd.Series(values, index=values, dtype=str).str.strip()
     words = texts[~texts.str.fullmatch(ANY_NUMBER)]
     n_unknown = (~words.str.casefold().isin(MISSING)).sum()
-    if len(words) < len(texts) and n_unknown <= min(FEW, len(texts) / 10):
-        return words.index.tolist()
-    # Among the words of a target, these are no class.
-    return words.index[words.isin(("", "?"))].tolist() or None if is_target else None
+    is_number = len(words) < len(texts) and n_unknown <= min(FEW, len(texts) / 10)
+    return words.index.tolist() if is_number else None
 
 
-def check_style(problems, columns):
+def check_style(faults, columns):
     """Find numbers in another style than READ's, from the texts of all numbers."""
     import pandas as pd
 
-    read = problems.table.read
-    texts = parse(problems.table, dtype=str, converters=None)[columns]
+    read = faults.table.read
+    texts = parse(faults.table, dtype=str, converters=None)[columns]
     texts = pd.concat(dict(texts.items())).dropna().str.strip()
     numbers = texts[texts.str.fullmatch(ANY_NUMBER)]
     fits = [s for s in STYLES if numbers.str.fullmatch(number_pattern(*s)).all()]
     now = read.get("thousands"), read.get("decimal", ".")
     if now in fits or now not in STYLES:
         return
-    (column, _), text = next(
-        numbers[~numbers.str.fullmatch(number_pattern(*now))].items()
-    )
+    odd = numbers[~numbers.str.fullmatch(number_pattern(*now))]
+    what = f"has numbers like {odd.iloc[0]} in {odd.index[0][0]!r}"
     if not fits:
-        what = f"has numbers like {text} in {column!r}, and others in another style"
-        return problems.add(what, "write them all like 1234.5 in the file")
-    pairs = zip(("thousands", "decimal"), fits[0], now, strict=True)
-    options = {key: sign for key, sign, old in pairs if sign != old}
-    signs = [sign for sign in options.values() if sign]
-    examples = [numbers[numbers.str.contains(sign, regex=False)][:1] for sign in signs]
-    what = f"has numbers like {' and '.join(dict.fromkeys(pd.concat(examples)))}"
-    after = f"; if it is text, put {column!r} into READ's dtype"
-    if (",", ".") in fits and (None, ",") in fits:
-        after = f"; or, if its comma begins the decimals, {{'decimal': ','}}{after}"
-    problems.add_read(what, options, after=after)
+        cure = "write them all like 1234.5 in the file"
+        faults.add(f"{what}, and others in another style: {cure}")
+    else:
+        if fits[0] == (",", ".") and len(fits) > 1:
+            what += " (if the comma begins decimals, put {'decimal': ','} instead)"
+        faults.add_read(what, dict(zip(("thousands", "decimal"), fits[0], strict=True)))
 
 
 # ------------------------------------------------------------- target and classes
-def take_target(problems, frame):
+def take_target(faults, frame):
     """The features and the target of the rows that have a target."""
     import numpy as np
     import pandas as pd
 
-    table, name = problems.table, problems.table.target
-    if set(name) & set("`\t\n\r"):
-        problems.add(f"has a target that POSITIVE can't name, {name!r}", "rename it")
-        problems.refuse()
+    name = faults.table.target
     if name not in frame:
-        problems.refuse()
-    target = frame.pop(name)
-    gap = target.isna() | target.isin([np.inf, -np.inf])
-    if gap.any():
-        rows = (np.flatnonzero(gap) + 1).tolist()
-        what = f"has no finite {name!r} in {len(rows)} of {len(gap)} rows"
-        cure = f"take them out of the file (the first: row {rows[0]})"
-        frame, target = frame[~gap].reset_index(drop=True), target[~gap]
-        if len(rows) <= MANY and can_skip(table, rows, target):
-            problems.add_read(what, {"skiprows": rows}, f"{cure}, or ")
-        else:
-            problems.add(what, cure)
-        if gap.all():
-            problems.refuse()
-    # Of plain types, whatever READ made of it: numbers, truth values or texts.
-    target = pd.Series(target.tolist(), name=name)
-    is_plain = target.dtype.kind in "biufO"
-    return frame, target if is_plain else target.astype(str)
+        raise faults
+    # Of plain types, whatever READ made of it: numbers, truth values or texts, whose
+    # outer spaces say nothing.
+    values = [v.strip() if isinstance(v, str) else v for v in frame[name].tolist()]
+    target = pd.Series(values, name=name)
+    is_gap = target.isna() | target.isin([np.inf, -np.inf, "", "?"])
+    if is_gap.all() or set(name) & set("`\t\n\r"):
+        cure = "a value in some rows, and a name that POSITIVE can say"
+        faults.add(f"has a target {name!r} that can't be used: give it {cure}")
+        raise faults
+    X = frame.drop(columns=name)[~is_gap].reset_index(drop=True)
+    return X, pd.Series(target[~is_gap].tolist(), name=name)
 
 
-def can_skip(table, lines, target):
-    """Whether READ leaves just this target if it skips these lines of the file.
-
-    Lines are not rows: blank lines count.
-    """
-    with suppress(READ_ERRORS):
-        rest = parse(table, skiprows=lines)[target.name]
-        return "skiprows" not in table.read and rest.tolist() == target.tolist()
-    return False
-
-
-def take_positive(problems, target):
+def take_positive(faults, target):
     """Whether each row is of the positive class, bool (n_rows,)."""
-    table = problems.table
-    better = suggestion(target)
+    table, better = faults.table, suggestion(target)
     suggested, _ = rows_of(better, target)
     taken, why = rows_of(table.positive, target)
     if not why and smaller(taken) < min(table.least, smaller(suggested)):
         why = f"takes {taken.sum()} of {len(taken)} rows"
     if why:
-        values = f"values of the target: {counted(target)}"
-        cure = f"put POSITIVE = {better!r}, or the like ({values})"
-        problems.add(f"needs a POSITIVE: {table.positive!r} {why}", cure)
-        taken = suggested
-    n = smaller(taken)
-    if n < table.least:
+        what = f"needs another POSITIVE: {table.positive!r} {why}"
+        faults.add(f"{what}; the target's values are {counted(target)}")
+        faults.positive, taken = better, suggested
+    if (n := smaller(taken)) < table.least:
         what = f"has {n} rows of one class, which needs {table.least} (2 x N_SPLITS)"
         # With fewer, the test part might have none.
-        problems.add(what, f"put N_SPLITS = {n // 2}" if n >= 5 else "add rows")
+        faults.add(f"{what}: {f'put N_SPLITS = {n // 2}' if n >= 5 else 'add rows'}")
     return taken
 
 
@@ -375,107 +339,46 @@ def smaller(taken):
 
 
 def rows_of(positive, target):
-    """(rows for which the expression holds, None), or (None, why it can't be used)."""
+    """(rows for which the expression holds, ""), or (None, why it can't be used)."""
     import pandas as pd
 
     try:
         # Of the target alone: another column would be a feature that knows the class.
         taken = target.to_frame().eval(positive)
-    except EVAL_ERRORS as error:
+    except ERRORS as error:
         return None, f"does not work on {target.name!r} ({one_line(str(error))})"
     if not isinstance(taken, pd.Series) or taken.dtype != bool:
         return None, "is not true or false in each row"
-    if positive == HEART_POSITIVE and is_quantity(target):
-        return None, "is for data/heart.csv"
-    split = taken.groupby(target.astype(str).str.strip()).nunique() > 1
-    if split.any():
-        value = split.index[split][0]
-        return None, f"takes {value!r} or not by the spaces beside it"
-    return taken, None
+    return taken, ""
 
 
 def suggestion(target):
-    """The POSITIVE, of a few simple ones, that balances the classes best.
-
-    Among equals the largest number, or the rarest text, which more often is looked for.
-    """
+    """A POSITIVE: the upper half, or of the two most frequent values the rarer one."""
     name = target.name
     if not name.isidentifier() or iskeyword(name):
         name = f"`{name}`"
     if is_quantity(target):
-        tests = [f"{name} {sign} {target.median():.6g}" for sign in (">", ">=")]
-        # For a quantity that one is refused.
-        tests = [test for test in tests if test != HEART_POSITIVE]
-    else:
-        is_text = target.dtype.kind == "O"
-        if is_text and (target.str.strip() != target).any():
-            name, target = f"{name}.str.strip()", target.str.strip()
-        counts = target.value_counts()[:MANY].sort_index(ascending=False)
-        if is_text:
-            counts = counts.sort_values(kind="stable")
-        tests = [f"{name} == {value!r}" for value in counts.index.tolist()]
-    frame = target.to_frame()
-    return max(tests, key=lambda test: smaller(frame.eval(test)))
+        middle = target.median()
+        return f"{name} {'>' if middle < target.max() else '>='} {middle:.6g}"
+    two = target.value_counts()[:2]
+    return f"{name} == {max(two.index[two == two.min()].tolist())!r}"
 
 
 def is_quantity(target):
-    """Whether it is a number of many values or with decimals, rather than classes."""
-    if target.dtype.kind not in "iuf":
-        return False
-    return bool(target.nunique() > MANY or (target % 1).any())
+    """Whether it is a number of many values, rather than classes."""
+    return target.dtype.kind in "iuf" and target.nunique() > MANY
 
 
 def counted(target, taken=None) -> str:
     """The values of the target with their numbers of rows, a * before those taken."""
+    taken = target.isna() if taken is None else taken
     if is_quantity(target):
-        parts = [("", target)]
-        if taken is not None:
-            parts = [("", target[~taken]), ("*", target[taken])]
-        spans = [f"{star}{x.min():g} to {x.max():g} ({len(x)})" for star, x in parts]
+        groups = [("*" * bool(c), values) for c, values in target.groupby(taken)]
+        spans = [f"{s}{v.min():g} to {v.max():g} ({len(v)})" for s, v in groups]
         return ", ".join(spans)
-    positive = set() if taken is None else set(target[taken])
-    counts = target.value_counts()
+    positive, counts = set(target[taken]), target.value_counts()
     values = [
         f"{'*' * (value in positive)}{one_line(repr(value), 40)} ({n})"
         for value, n in counts[:MANY].sort_index().to_dict().items()
     ]
-    more = [f"and {len(counts) - MANY} more"] if len(counts) > MANY else []
-    return ", ".join(values + more)
-
-
-def check_twins(problems, X, target, taken):
-    """Find features that tell the class, or the target, by themselves."""
-    if smaller(taken) == 0:
-        return
-    known = {codes(taken)}
-    # Among values that are all distinct, any other column of such values would do.
-    if target.nunique() <= len(target) / 2:
-        known.add(codes(target))
-    if is_quantity(target):
-        known |= {ranks(target), ranks(-target)}
-    twins = [
-        name
-        for name, column in X.items()
-        # So pandas names a second column of the target's name.
-        if name == f"{target.name}.1"
-        or {codes(column), codes(column.isna()), ranks(column)} & known
-    ]
-    if twins:
-        cure = problems.read_line(f"{{'usecols': lambda name: name not in {twins}}}")
-        if "usecols" in problems.table.read:
-            cure = f"take {listed(twins)} out of READ's usecols"
-        what = f"has its target among its features a second time, as {listed(twins)}"
-        problems.add(what, cure)
-
-
-def codes(column):
-    """Its values as numbers in the order of their first rows, as bytes."""
-    import pandas as pd
-
-    return pd.factorize(column, use_na_sentinel=False)[0].tobytes()
-
-
-def ranks(column):
-    """The order of its values, as bytes; nothing for a column that has no numbers."""
-    is_number = column.dtype.kind in "iuf"
-    return column.rank().to_numpy().tobytes() if is_number else b""
+    return ", ".join(values) + f" and {len(counts) - MANY} more" * (len(counts) > MANY)

@@ -88,7 +88,7 @@ EVALUATE = ([("timeout", NUMBER)], "uv", "run", "prepare.py", "evaluate")
 ENTER = ("git", re.compile("checkout|switch"), [("-b",), ("-c",)], RUN)
 FORMS = (
     ("uv", "run", "prepare.py"),
-    ("uv", "run", "prepare.py", re.compile("check|describe|log|state|tried")),
+    ("uv", "run", "prepare.py", re.compile("check|describe|log|state|tried|weak")),
     (*EVALUATE, re.compile(r"\x00>\|?"), "run.log", WITH_ERRORS),
     (*EVALUATE, "\x00&>", "run.log"),
     ("grep", [("-E",), ("-n",)], re.compile(rf"{KEY}(?:\\?\|{KEY})*"), "run.log"),
