@@ -240,6 +240,8 @@ def project(tmp_path):
 def started(tmp_path_factory):
     """A project on the branch of a run whose baseline is logged; never changed."""
     project = Project(tmp_path_factory.mktemp("started") / "project")
+    for key, value in {"name": "Ada", "email": "ada@example.org"}.items():
+        project.git("config", f"user.{key}", value)
     project.git("checkout", "-qb", "autoresearch/night")
     project.pretend_and_log("0.895971")
     return project
