@@ -205,14 +205,17 @@ def test_proc_of_another_pid_namespace_is_no_obstacle(project):
     assert "status: ok" in project.shell(command)
 
 
-def test_variables_that_libraries_trackers_name_reach_candidates(monkeypatch, capsys):
+def test_the_users_variables_and_the_limit_of_threads_reach_candidates(
+    monkeypatch, capsys
+):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     monkeypatch.setenv("PYTHONHASHSEED", "7")
-    names = "OPENBLAS_CORETYPE", "PYTHONHASHSEED"
+    names = "OPENBLAS_CORETYPE", "PYTHONHASHSEED", "OMP_THREAD_LIMIT"
     source = f"import os; print([os.environ.get(name) for name in {names}]); 1 / 0"
     with prepare.server_of(source.encode()) as server, pytest.raises(Crash):
         scores_of(server, source)
-    assert "['Haswell', '42']" in capsys.readouterr().err
+    n_threads = judge.n_cores() // min(judge.n_cores(), len(prepare.JOBS))
+    assert f"['Haswell', '42', '{n_threads}']" in capsys.readouterr().err
 
 
 def test_links_in_the_environment_are_followed_by_the_sandbox(project, tmp_path):
