@@ -52,6 +52,13 @@ REFUSED = [
     *[("fcntl", 0, 6, "word"), ("ioctl", 0, 0x40086602, "word")],  # lock, attributes
     *[("madvise", 0, 4096, advice) for advice in (3, 20, 21)],
     *[("chmod", "word", 0o777), ("truncate", "word", 0), ("unlink", "word")],
+    *[("mount", 0, "word", 0, 4096, 0), ("chroot", "word")],
+    # A file that may be read, too, is not changed or emptied.
+    *[(name, "word", "word") for name in ("link", "symlink", "rename", "mkdir")],
+    *[("mknod", "word", 0o60600, 0), ("chown", "word", 1, 1), ("utimes", "word", 0)],
+    *[("setxattr", "word", "word", 0, 0, 0), ("removexattr", "word", "word")],
+    *[(name, "word", "word") for name in ("linkat", "renameat2", "mkdirat", "fchmod")],
+    *[("open", "word", os.O_TRUNC), ("open", "word", os.O_TRUNC | os.O_ACCMODE)],
     *[("openat", -100, "word", os.O_TRUNC), ("a call of next year",)],
 ]
 ALLOWED = [
