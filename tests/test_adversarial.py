@@ -649,7 +649,8 @@ def test_whatever_is_printed_and_patched_the_block_is_whole_and_true(project):
 
 
 def test_a_crash_that_says_a_block_is_told_in_one_short_line(project):
-    message = f"raise ValueError({FAKE!r} + {CONTROL} + 'x' * 5 * 10**7)"
+    fake = f"{FAKE!r} + {CONTROL}"
+    message = f"raise ValueError({fake} + 'x' * 5 * 10**7 + '\\n' + {fake})"
     block, done = project.evaluate(train_py(at_import=PRINT, in_fit=message))
     check_block(block, done)
     assert re.match(r"crashed \(fold \d: ValueError: commit: 0.9", block["status"])

@@ -59,7 +59,7 @@ class Midway:
             **options,
         )
         # Itself, the fork server, a candidate.
-        assert self.has(lambda n: n >= 3)
+        assert self.has(lambda n: n >= 3), f"ended: {self.process.poll()}"
 
     def has(self, holds, seconds=30):
         """Whether holds(number of processes), within some seconds."""

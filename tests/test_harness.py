@@ -62,7 +62,7 @@ def test_a_crash_has_a_reason_its_prints_a_whole_block_and_no_number(project):
     assert re.fullmatch(r"crashed \(fold \d: NameError: .*\)", block["status"])
     assert "| begun" in done.stderr
     assert "line 14, in build_pipeline" in done.stderr  # where to mend it
-    assert not re.search(r"^(\w+): ", done.stderr, re.M)
+    assert not block_of(done.stderr).keys() & {*BLOCK}
 
 
 def test_a_crash_after_the_folds_says_so_and_shows_nothing_of_the_test(server, capsys):
