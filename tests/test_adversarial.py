@@ -646,10 +646,11 @@ def check_block(block, done):
 
 def test_whatever_is_printed_and_patched_the_block_is_whole_and_true(project):
     source = train_py(at_import=PRINT, in_fit=PRINT_MORE + PATCH)
-    block, done = project.evaluate(source.replace("'hostile'", CONTROL))
+    block, done = project.evaluate(source.replace('"hostile"', CONTROL))
     check_block(block, done)
     assert block["status"] == "ok", done.stderr
     assert {key: block[key] for key in SCORES} == SCORES
+    assert "val_auc: 1" in block["hypothesis"]
 
 
 def test_a_crash_that_says_a_block_is_told_in_one_short_line(project):

@@ -192,7 +192,8 @@ def test_the_gate_answers_where_the_environment_is_elsewhere(project, monkeypatc
 def test_a_containers_quota_of_cpu_time_counts(monkeypatch, tmp_path):
     quota, cores = tmp_path / "cpu.max", len(os.sched_getaffinity(0))
     monkeypatch.setattr(judge, "CPU_QUOTA", quota)
-    for text, n in [("150000 100000", min(2, cores)), ("max 100000", cores)]:
+    quotas = {"50000 100000": 1, "150000 100000": min(2, cores), "max 100000": cores}
+    for text, n in quotas.items():
         quota.write_text(text)
         assert judge.n_cores() == n
     quota.unlink()
