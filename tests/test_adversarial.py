@@ -12,6 +12,7 @@ import functools
 import hashlib
 import os
 import re
+import select
 import sys
 import textwrap
 import time
@@ -140,12 +141,12 @@ class Trials:
         before, processes = snapshot(self.project.path), processes_with(self.token)
         budget_s = HASTY_S if answer is OUT_OF_TIME else PATIENT_S
         start = time.monotonic()
-        given = self.answer(source, budget_s, 1 if answer is OUT_OF_TIME else None)
+        result = self.answer(source, budget_s, 1 if answer is OUT_OF_TIME else None)
         assert time.monotonic() - start < budget_s + MARGIN_S
         if answer == SCORE:
-            assert given == SCORES
+            assert result == SCORES
         else:
-            assert isinstance(given, str) and answer.match(given), given
+            assert isinstance(result, str) and answer.match(result), result
         assert changes(before, snapshot(self.project.path)) == []
         assert self.others_than(processes) == set()
         assert list(self.temporary.iterdir()) == []
@@ -214,13 +215,13 @@ def trials(tmp_path_factory):
         new = lambda kind: trials_in(tmp_path_factory.mktemp("trials"), kind)  # noqa: E731
         started = functools.cache(lambda kind: stack.enter_context(new(kind)))
 
-        def of(kind):
-            control = started(kind).server.control
-            if judge.select.select([control], [], [], 0)[0]:
+        def trials_of(kind):
+            # A fork server says nothing unless it is asked, or dead.
+            if select.select([started(kind).server.control], [], [], 0)[0]:
                 started.cache_clear()
             return started(kind)
 
-        yield of
+        yield trials_of
 
 
 def snapshot(folder):
