@@ -1,21 +1,21 @@
-"""What the harness costs: `uv run tests/bench_harness.py [baseline|stack|size ...]`.
+"""What the harness costs: `uv run tests/bench_harness.py [baseline|size ...]`.
 
 Ratios within one run: each pair is measured turn by turn, the median counts.
 """
 
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import pandas as pd
-from conftest import ROOT, Project, block_of
 
+ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "data" / "heart.csv"
 BARE = """
 import random, sys
@@ -40,211 +40,87 @@ for fit, held in pairs:
     accuracy_score(y[held], scores > 0.5)
 print(f"val_auc: {np.mean(aucs[:-1]):.6f}")
 """
-STACK = """
-from lightgbm import LGBMClassifier
-from sklearn.ensemble import (
-    ExtraTreesClassifier, GradientBoostingClassifier, RandomForestClassifier,
-    StackingClassifier,
-)
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
-
-HYPOTHESIS = "a stack"
-
-def feature_fn(X):
-    return X
-
-def build_pipeline():
-    return make_pipeline(
-        SimpleImputer(),
-        StandardScaler(),
-        StackingClassifier(
-            [
-                ("forest", RandomForestClassifier(300, random_state=0{n_jobs})),
-                ("trees", ExtraTreesClassifier(300, random_state=0{n_jobs})),
-                ("boost", GradientBoostingClassifier(random_state=0)),
-                ("light", LGBMClassifier(verbose=-1, random_state=0{light})),
-                ("svm", SVC(probability=True, random_state=0)),
-            ],
-            LogisticRegression(){n_jobs},
-        ),
-    )
-"""
-DUMMY = """
-from sklearn.dummy import DummyClassifier as build_pipeline
-
-HYPOTHESIS = "learns nothing, copies nothing: what is left is the harness"
-
-def feature_fn(X):
-    return X
-"""
-STACKS = {
-    "n_jobs=1": STACK.format(n_jobs=", n_jobs=1", light=", n_jobs=1"),
-    "n_jobs=-1": STACK.format(n_jobs=", n_jobs=-1", light=", n_jobs=-1"),
-    "LightGBM's default": STACK.format(n_jobs=", n_jobs=1", light=""),
-}
-SIZE_HEADER = """
-                                   peak memory, less that of 303 rows, / table
-    rows  bare s  harness s  ratio    MB   bare  judge  candidate  dummy
-at most                       1.10                   3          3      3
-""".strip("\n")
 HARNESS, SCRIPT = ("prepare.py", "evaluate"), ("bare.py",)
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# Each way to score train.py: the arguments of Python, and more of the environment.
+WAYS = {
+    "prepare.py evaluate": (HARNESS, {}),
+    "python bare.py": (SCRIPT, {}),
+    "the same, one thread": (SCRIPT, ONE_THREAD),
+}
 
 
-# ---------------------------------------------------------------- what is measured
-def project_of(folder, train=None, n_rows=None):
-    """A project with this train.py and the table repeated to n_rows."""
-    project = Project(folder)
+def project_of(folder, n_rows=None):
+    """A copy of the repository, its table repeated to n_rows."""
+    others = shutil.ignore_patterns(".git", ".venv", "docs", "tests")
+    shutil.copytree(ROOT, folder, ignore=others)
     (folder / "bare.py").write_text(BARE)
-    if train:
-        (folder / "train.py").write_text(train)
     if n_rows:
         frame = pd.read_csv(TABLE)
         copies = pd.concat([frame] * (n_rows // len(frame) + 1))[:n_rows]
         copies.to_csv(folder / "data" / "heart.csv", index=False)
-    return project
+    return folder
 
 
-def bare(project):
-    """Seconds of the bare script, serial to the last: with one thread of BLAS too."""
-    pools = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"]
-    return clock(project, SCRIPT, os.environ | dict.fromkeys(pools, "1"))
-
-
-def plain(project):
-    """Seconds of `python bare.py`, as anybody would run it."""
-    return clock(project, SCRIPT, os.environ)
-
-
-def harness(project):
-    """Seconds of `prepare.py evaluate`."""
-    return clock(project, HARNESS, os.environ)
-
-
-def clock(project, arguments, environ):
-    """Seconds of a Python program in the project."""
+def measure(project, way):
+    """(seconds, peak bytes of its largest process) of a way to score train.py."""
+    arguments, more = WAYS[way]
     start = time.monotonic()
-    command = [sys.executable, *arguments]
-    done = subprocess.run(
-        command, cwd=project.path, env=environ, capture_output=True, text=True
-    )
-    assert float(block_of(done.stdout)["val_auc"]) > 0.5, done.stdout + done.stderr
-    return time.monotonic() - start
+    with (project / "said.txt").open("w+") as said:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=project,
+            env=os.environ | more,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.monotonic() - start
+    text = (project / "said.txt").read_text()
+    assert re.search(r"^val_auc: 0\.[5-9]", text, re.M), text
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return seconds, usage.ru_maxrss * unit
 
 
-def turn_by_turn(n, first, *others):
-    """Median seconds of each (way, project), and median ratios of others to first."""
-    rounds = [[way(project) for way, project in (first, *others)] for _ in range(n)]
-    ratios = [[s / seconds[0] for s in seconds[1:]] for seconds in rounds]
-    return medians(rounds), medians(ratios)
+def turn_by_turn(project, ways, n):
+    """Median (seconds, bytes) of each way, and median ratios of seconds to the last."""
+    rounds = [[measure(project, way) for way in ways] for _ in range(n)]
+    ratios = [[seconds / turn[-1][0] for seconds, _ in turn] for turn in rounds]
+    return [medians(turns) for turns in zip(*rounds, strict=True)], medians(ratios)
 
 
-def medians(rounds):
+def medians(rows):
     """The median of each column."""
-    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+    return [statistics.median(column) for column in zip(*rows, strict=True)]
 
 
-# ------------------------------------------------------------------------- memory
-class Peaks(threading.Thread):
-    """Peak memory (Pss, bytes) of a process [0], of its children [1], and theirs."""
-
-    def __init__(self, pid):
-        super().__init__(daemon=True)
-        self.pid, self.bytes = pid, [0, 0, 0]
-
-    def run(self):
-        while Path(f"/proc/{self.pid}").exists():
-            generation = [self.pid]
-            for i, peak in enumerate(self.bytes):
-                self.bytes[i] = max([peak, *map(memory, generation)])
-                generation = [c for pid in generation for c in children(pid)]
-            time.sleep(0.02)
-
-
-def children(pid):
-    """Process ids of a process's children."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
-        return [int(child) for task in tasks for child in task.read_text().split()]
-    except OSError:
-        return []
-
-
-def memory(pid):
-    """Bytes of a process that are its own or its share (Pss)."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        return 1024 * int(re.search(r"^Pss: +(\d+)", text, re.M)[1])
-    except (OSError, TypeError):
-        return 0
-
-
-def peaks(project, arguments):
-    """Peak bytes of a Python program in the project and of its descendants."""
-    command = [sys.executable, *arguments]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=project.path, **quiet) as process:
-        watch = Peaks(process.pid)
-        watch.start()
-        while process.poll() is None:
-            time.sleep(0.05)
-        watch.join()
-    return watch.bytes
-
-
-def all_peaks(project, dummy):
-    """Peak bytes of the bare script, the judge, a candidate, and one of a DUMMY."""
-    judge, _, candidate = peaks(project, HARNESS)
-    return [peaks(project, SCRIPT)[0], judge, candidate, peaks(dummy, HARNESS)[2]]
-
-
-# --------------------------------------------------------------------- the tables
 def baseline(folder):
     project = project_of(folder / "baseline")
-    ways = [(harness, project), (plain, project), (bare, project)]
-    turn_by_turn(1, *ways)
-    seconds, ratios = turn_by_turn(15, *ways)
-    print("baseline                   seconds  harness / it (at most 1.00)")
-    names = ["python bare.py", "the same, one BLAS thread"]
-    for name, took, ratio in zip(names, seconds[1:], ratios, strict=True):
-        print(f"{name:26} {took:7.2f} {1 / ratio:13.2f}")
-    print(f"{'harness':26} {seconds[0]:7.2f}")
-
-
-def stack(folder):
-    projects = [project_of(folder / name, train) for name, train in STACKS.items()]
-    seconds, ratios = turn_by_turn(
-        3, (bare, projects[0]), *((harness, project) for project in projects)
-    )
-    print(f"{'stack':20} seconds   / bare  / n_jobs=1")
-    print(f"{'at most':28} {0.6:8.2f} {1.1:11.2f}")
-    print(f"{'bare, n_jobs=1':20} {seconds[0]:7.1f}")
-    for name, took, ratio in zip(STACKS, seconds[1:], ratios, strict=True):
-        print(f"{name:20} {took:7.1f} {ratio:8.2f} {ratio / ratios[0]:11.2f}")
+    turn_by_turn(project, WAYS, 1)
+    measured, ratios = turn_by_turn(project, WAYS, 15)
+    print("baseline               seconds  / the last")
+    for way, (seconds, _), ratio in zip(WAYS, measured, ratios, strict=True):
+        print(f"{way:22} {seconds:7.2f} {ratio:11.2f}")
 
 
 def size(folder):
-    print(SIZE_HEADER)
-    small = all_peaks(project_of(folder / "small"), project_of(folder / "none", DUMMY))
-    for n_rows in (10**4, 10**5, 10**6):
-        project = project_of(folder / f"{n_rows}", n_rows=n_rows)
-        dummy = project_of(folder / f"dummy{n_rows}", DUMMY, n_rows)
-        n = 3 if n_rows == 10**6 else 5
-        (a, b), (ratio,) = turn_by_turn(n, (bare, project), (harness, project))
-        table = pd.read_csv(project.path / "data" / "heart.csv").memory_usage().sum()
-        large = all_peaks(project, dummy)
-        more = [max(0, p - q) / table for p, q in zip(large, small, strict=True)]
-        line = f"{n_rows:8} {a:7.2f} {b:10.2f} {ratio:6.2f} {table / 1e6:5.0f}"
-        script, judge, candidate, least = more
-        line += f" {script:6.1f} {judge:6.1f} {candidate:10.1f} {least:6.1f}"
-        print(line, flush=True)
+    ways = ["prepare.py evaluate", "the same, one thread"]
+    small, _ = turn_by_turn(project_of(folder / "small"), ways, 1)
+    print("          seconds                peak memory of a process, less")
+    print("   rows   harness    bare  ratio  that of 303 rows, / table: harness, bare")
+    print("at most                     1.10                                 3")
+    for n_rows, n in {10**4: 5, 10**5: 5, 10**6: 3}.items():
+        project = project_of(folder / str(n_rows), n_rows)
+        measured, (ratio, _) = turn_by_turn(project, ways, n)
+        table = pd.read_csv(project / "data" / "heart.csv").memory_usage().sum()
+        more = [(m[1] - s[1]) / table for m, s in zip(measured, small, strict=True)]
+        seconds = f"{measured[0][0]:9.2f} {measured[1][0]:7.2f} {ratio:6.2f}"
+        print(f"{n_rows:7} {seconds} {more[0]:32.1f} {more[1]:6.1f}", flush=True)
 
 
 if __name__ == "__main__":
-    tables = {"baseline": baseline, "stack": stack, "size": size}
+    tables = {"baseline": baseline, "size": size}
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[1:] or tables:
             tables[name](Path(folder))

@@ -1,5 +1,6 @@
 """A project for each test: a real copy of this repository, in a git of its own."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -8,20 +9,37 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import prepare
+from harness.sandbox import has_seccomp, landlock_version
+
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = [".claude", "data", "prepare.py", "train.py", "program.md", "pyproject.toml"]
 SHIPPED += ["uv.lock", ".gitignore", ".gitattributes"]
 BASELINE = (ROOT / "train.py").read_text()
+# Its scores, which test_night.py compares with scikit-learn's.
+SCORES = {"val_auc": "0.895971", "test_auc": "0.951299", "test_acc": "0.868852"}
 IDENTITY = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
     for what, value in [("NAME", "Ada"), ("EMAIL", "ada@example.org")]
 }
+
+# What some tests need of the machine; elsewhere they are skipped, and say so.
+needs_landlock = pytest.mark.skipif(
+    not landlock_version(), reason="no Landlock here: native code may open files"
+)
+needs_seccomp = pytest.mark.skipif(
+    not has_seccomp(), reason="no seccomp or no libseccomp.so.2 here"
+)
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/environ").exists(), reason="no /proc: no process is found"
+)
 
 # Nothing of the user's reaches a test, and no test reaches the user: not the repository
 # that a git hook exports, not git's or uv's configuration, not Python's variables.
@@ -29,6 +47,8 @@ for name in [*os.environ]:
     if name.startswith(("GIT_", "PYTHON", "UV_", "MPL", "XDG_CONFIG")):
         del os.environ[name]
 os.environ |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+# Matrices are small here: a second thread would only wait for the first.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 # A shell's background job ignores Ctrl-C, and so would the runs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -100,6 +120,18 @@ class Project:
             text=True,
         ).stdout
 
+    def check(self, *names):
+        """What these items of the check print; the whole check takes 6 s."""
+        items = f"{{name: getattr(preflight, name) for name in {names}}}"
+        report = f"preflight.report({items}, notes=[])"
+        return self.python(f"from harness import preflight; {report}")
+
+    def python(self, code):
+        """What this code prints, run beside prepare.py, whose modules it can import."""
+        command = [sys.executable, "-c", f"import prepare; {code}"]
+        done = subprocess.run(command, cwd=self.path, capture_output=True, text=True)
+        return done.stdout
+
     def evaluate(self, train=None, **options):
         """Score train.py (this source, if one is given); returns (block, process)."""
         if train is not None:
@@ -144,7 +176,8 @@ class Project:
     @property
     def state(self):
         """The folder of logs and records."""
-        return self.path / ".git" / "autoresearch"
+        folder = self.git("rev-parse", "--git-common-dir")
+        return self.path / folder / "autoresearch"
 
     def log_of(self, tag):
         """The rows of a run's log, as dicts."""
@@ -169,13 +202,55 @@ def block_of(text):
     return dict(re.findall(r"^(\w+): ?(.*)$", text, re.MULTILINE))
 
 
+def scores_of(server, source, table=None, prints=False):
+    """{metric: six digits} of a train.py, by candidates of a server that runs already.
+
+    An evaluation without its own process and fork server, which take 2 s to start.
+    """
+    server = dataclasses.replace(server, source=source.encode(), prints=prints)
+    X, y = table or prepare.load_data()
+    scores, _ = prepare.score(server, X, y, start=time.monotonic())
+    return {name: f"{value:.6f}" for name, value in scores.items()}
+
+
+def processes_with(token):
+    """Ids of the processes that have the token in their environment (Linux)."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if token.encode() in (folder / "environ").read_bytes():
+                found.add(int(folder.name))
+        except OSError:
+            continue  # gone meanwhile, or somebody else's
+    return found
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A fork server that has loaded the libraries, for scores_of()."""
+    imports = "import lightgbm, xgboost, sklearn.ensemble, sklearn.linear_model"
+    with prepare.server_of(imports.encode()) as server:
+        yield server
+
+
 @pytest.fixture
 def project(tmp_path):
     """A project with the real harness and the real data."""
     return Project(tmp_path / "project")
 
 
+@pytest.fixture(scope="session")
+def started(tmp_path_factory):
+    """A project on the branch of a run whose baseline is logged; never changed."""
+    project = Project(tmp_path_factory.mktemp("started") / "project")
+    for key, value in {"name": "Ada", "email": "ada@example.org"}.items():
+        project.git("config", f"user.{key}", value)
+    project.git("checkout", "-qb", "autoresearch/night")
+    project.pretend_and_log("0.895971")
+    return project
+
+
 @pytest.fixture
-def hasty_project(tmp_path):
-    """The same with a budget of 5 s instead of 180 s."""
-    return Project(tmp_path / "project", budget_s=5)
+def run(started, tmp_path):
+    """A copy of it."""
+    return started.copy(tmp_path / "a folder, ä" / "project")

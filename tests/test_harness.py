@@ -3,19 +3,14 @@
 import re
 
 import pytest
-from conftest import block_of
+from conftest import BASELINE, SCORES, block_of, scores_of
 
-BLOCK = [
-    "commit",
-    "hypothesis",
-    "val_auc",
-    "test_auc",
-    "test_acc",
-    "wall_time_s",
-    "status",
-]
+from harness.errors import Crash
+
+BLOCK = ("commit", "hypothesis", "val_auc", "test_auc", "test_acc", "wall_time_s")
+BLOCK += ("status",)
 TRAIN = """
-HYPOTHESIS = "{name}"
+HYPOTHESIS = "a model"
 {imports}
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -29,47 +24,53 @@ def build_pipeline():
     return make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), {model})
 """
 LOGISTIC = "LogisticRegression(max_iter=1000)"
-BASELINE = {"val_auc": "0.895971", "test_auc": "0.951299", "test_acc": "0.868852"}
 
 
-def train(model, imports="", name="a model"):
+def train(model, imports=""):
     """The source of a train.py around one model."""
-    return TRAIN.format(model=model, imports=imports, name=name)
+    return TRAIN.format(model=model, imports=imports)
 
 
-def scores(block):
+def metrics(block):
     """The metrics of a block, without time and status."""
-    return {key: block[key] for key in BASELINE}
+    return {key: block[key] for key in SCORES}
 
 
 # ------------------------------------------------------------------ the block
-def test_the_baseline_has_the_same_digits_every_time(project):
-    for _ in range(2):
-        block, done = project.evaluate()
-        assert done.returncode == 0
-        assert list(block) == BLOCK
-        assert scores(block) == BASELINE
-        assert block["status"] == "ok"
-        assert float(block["wall_time_s"]) < 180
-    assert sorted(re.findall(r"^fold (\d): done", done.stderr, re.M)) == [*"12345"]
+def test_the_loop_sees_a_block_and_no_fold_and_no_print(project):
+    block, done = project.evaluate(BASELINE + "\nprint('inner score 0.9')\n")
+    assert done.returncode == 0 and block["status"] == "ok"
+    assert tuple(block) == BLOCK and metrics(block) == SCORES
+    assert 0 < float(block["wall_time_s"]) < 180
+    assert "inner score" not in done.stdout + done.stderr
+    folds = re.findall(r"^fold (\d): (.*) \(", done.stderr, re.M)
+    assert sorted(folds) == [(k, "done") for k in "12345"]
 
 
-def test_train_py_by_hand_gives_the_same_output(project):
-    command = "python train.py > run.log 2>&1"
-    grep = r'grep "^val_auc:\|^test_auc:\|^wall_time_s:\|^status:" run.log'
-    lines = project.shell(f"{command}; {grep}").splitlines()
-    assert block_of("\n".join(lines))["val_auc"] == BASELINE["val_auc"]
-    assert [line.split(":")[0] for line in lines] == BLOCK[2:4] + BLOCK[5:]
+def test_train_py_by_hand_has_the_same_digits_and_shows_folds_and_prints(project):
+    (project.path / "train.py").write_text(BASELINE + "\nprint('inner score 0.9')\n")
+    said = project.shell("python train.py 2>&1")
+    assert metrics(block_of(said)) == SCORES
+    assert said.count("| inner score 0.9") == 6
+    assert len(re.findall(r"^fold \d: auc 0\.\d{4} \(", said, re.M)) == 5
 
 
-def test_a_crash_has_a_reason_a_whole_block_and_no_number(project):
-    block, done = project.evaluate(train("NoSuchModel()"))
+def test_a_crash_has_a_reason_its_prints_a_whole_block_and_no_number(project):
+    block, done = project.evaluate("print('begun')\n" + train("NoSuchModel()"))
     assert done.returncode == 1
-    assert list(block) == BLOCK
-    assert scores(block) == dict.fromkeys(BASELINE, "")
+    assert tuple(block) == BLOCK and metrics(block) == dict.fromkeys(SCORES, "")
     assert re.fullmatch(r"crashed \(fold \d: NameError: .*\)", block["status"])
-    assert "line 13, in build_pipeline" in done.stderr  # where to mend it
-    assert not re.search(r"^(\w+): ", done.stderr, re.M)
+    assert "| begun" in done.stderr
+    assert "line 14, in build_pipeline" in done.stderr  # where to mend it
+    assert not block_of(done.stderr).keys() & {*BLOCK}
+
+
+def test_a_crash_after_the_folds_says_so_and_shows_nothing_of_the_test(server, capsys):
+    fault = "    if len(X) == 61:\n        raise ValueError('12.5')\n    return X"
+    pattern = r"^test: ValueError: 12.5; the folds were done at [\d.]+ s$"
+    with pytest.raises(Crash, match=pattern):
+        scores_of(server, BASELINE.replace("    return X", fault))
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_the_check_says_ok_line_by_line(project):
@@ -87,18 +88,8 @@ def test_a_wrong_command_is_a_usage_error(project):
 
 
 # ------------------------------------------------------------------ the models
-def test_a_decision_function_serves_as_well_as_probabilities(project):
-    block, _ = project.evaluate(train("Margin()", imports=MARGIN))
-    assert scores(block) == BASELINE
-
-
-def test_classes_in_reversed_order_are_read_correctly(project):
-    for model in ("Reversed()", "ReversedMargin()"):
-        block, _ = project.evaluate(train(model, imports=MARGIN))
-        assert scores(block) == BASELINE
-
-
 MARGIN = """
+import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 class Margin(ClassifierMixin, BaseEstimator):
@@ -119,63 +110,40 @@ class ReversedMargin(Margin):
 class Reversed(ReversedMargin):
     def predict_proba(self, X):
         return self.model_.predict_proba(X)[:, ::-1]
-import numpy as np
 """
 
 
-@pytest.mark.parametrize(
-    ("model", "imports"),
-    [
-        (
-            "RandomForestClassifier(50, n_jobs=-1, random_state=0)",
-            "from sklearn.ensemble import RandomForestClassifier",
-        ),
-        (
-            "HistGradientBoostingClassifier(random_state=0, max_iter=20)",
-            "from sklearn.ensemble import HistGradientBoostingClassifier",
-        ),
-        (
-            "LGBMClassifier(n_estimators=20, n_jobs=-1, verbose=-1)",
-            "from lightgbm import LGBMClassifier",
-        ),
-        (
-            "XGBClassifier(n_estimators=20, n_jobs=-1)",
-            "from xgboost import XGBClassifier",
-        ),
-        (
-            "AutoML(task='classification', metric='roc_auc', time_budget=2, verbose=0)",
-            "from flaml import AutoML",
-        ),
-        (
-            "GridSearchCV(LogisticRegression(max_iter=1000), {'C': [.1, 1]}, n_jobs=2)",
-            "from sklearn.model_selection import GridSearchCV",
-        ),
-    ],
-    ids=lambda text: text.split("(")[0],
-)
-def test_the_libraries_run_inside_the_contract(project, model, imports):
-    block, done = project.evaluate(train(model, imports))
-    assert block["status"] == "ok", done.stderr
-    assert 0.8 < float(block["val_auc"]) < 0.95
+@pytest.mark.parametrize("model", ["Margin", "Reversed", "ReversedMargin"])
+def test_decision_functions_and_reversed_classes_are_read_correctly(model, server):
+    assert scores_of(server, train(f"{model}()", MARGIN)) == SCORES
 
 
-def test_features_made_by_row_reach_the_pipeline(project):
-    source = train(LOGISTIC).replace(
-        "return X", "return X.assign(age2=X['age'] ** 2).drop(columns='chol')"
-    )
-    block, _ = project.evaluate(source)
-    assert block["status"] == "ok"
-    assert scores(block) != BASELINE
+MODELS = {
+    "RandomForestClassifier(50, n_jobs=-1)": "sklearn.ensemble",
+    "HistGradientBoostingClassifier(max_iter=20)": "sklearn.ensemble",
+    "LGBMClassifier(n_estimators=20, n_jobs=-1, verbose=-1)": "lightgbm",
+    "XGBClassifier(n_estimators=20, n_jobs=-1)": "xgboost",
+    "AutoML(task='classification', time_budget=1, verbose=0)": "flaml",
+    "GridSearchCV(LogisticRegression(), {'C': [.1, 1]}, n_jobs=2)": (
+        "sklearn.model_selection"
+    ),
+}
 
 
-def test_feature_fn_sees_each_part_alone_and_the_missing_values(project):
-    source = train(LOGISTIC).replace(
-        "    return X", "    print(len(X), X.index[-1])\n    return X"
-    )
-    (project.path / "train.py").write_text(source)
-    done = project.run("evaluate", "--prints")
-    assert scores(block_of(done.stdout)) == BASELINE
-    sizes = re.findall(r"^ +test \| (\d+) (\d+)$", done.stderr, re.M)
+@pytest.mark.parametrize("model", MODELS)
+def test_the_libraries_run_inside_the_contract(model, server):
+    imports = f"from {MODELS[model]} import {model.partition('(')[0]}"
+    scores = scores_of(server, train(model, imports))
+    assert 0.8 < float(scores["val_auc"]) < 0.95
+
+
+def test_feature_fn_sees_each_part_alone_and_its_features_count(server, capsys):
+    features = "X.assign(age2=X['age'] ** 2).drop(columns='chol')"
+    more = f"    print(len(X), X.index[-1])\n    return {features}"
+    source = train(LOGISTIC).replace("    return X", more)
+    assert scores_of(server, source, prints=True) != SCORES
+    said = capsys.readouterr().err
+    sizes = re.findall(r"^ +test \| (\d+) (\d+)$", said, re.M)
     assert sizes == [("242", "241"), ("61", "60")]
-    sizes = re.findall(r"^ +fold \d \| (\d+) ", done.stderr, re.M)
+    sizes = re.findall(r"^ +fold \d \| (\d+) ", said, re.M)
     assert sorted(sizes) == sorted(["193", "49", "193", "49"] + ["194", "48"] * 3)

@@ -146,7 +146,7 @@ def test_an_unpacked_archive_is_told_how_to_become_a_repository(project, inside)
             "cd .. && git init -q && touch x && git add x && git commit -qm x"
         )
     frozen = "import sys; sys.path.insert(0, '.claude'); from harness import preflight"
-    check = f'python -c "{frozen}; preflight.report(dict(f=preflight.frozen))"'
+    check = f'python -c "{frozen}; preflight.report(dict(f=preflight.frozen), [])"'
     said = project.shell(check)
     assert said.startswith("FAIL f: git ") and "git init" in said
     project.shell(said.strip()[said.index("git init") :])

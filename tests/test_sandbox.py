@@ -6,13 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, needs_landlock, needs_seccomp, replace
 
-from harness import sandbox
+import prepare
+from harness import preflight, sandbox
+from harness.errors import Refused
 
-needs_seccomp = pytest.mark.skipif(
-    not sandbox.has_seccomp(), reason="no seccomp or no libseccomp.so.2 here"
-)
 # Puts this process into the sandbox, then makes each call; prints the errors' names.
 MAKE_CALLS = """
 import ctypes, errno, json, os, sys
@@ -41,8 +40,9 @@ REFUSED = [
     *[("process_vm_readv", "parent", 0, 0, 0, 0, 0), ("mincore", 0, 0, 0)],
     *[("preadv2", 0, 0, 0, 0, 0), ("fadvise64", 0, 0, 0, 4), ("readahead", 0, 0, 0)],
     *[("getrusage", 0, "word"), ("sysinfo", "word"), ("timer_create", 1, 0, "word")],
+    *[("statfs", "word", "word"), ("mlock", "word", 8), ("bind", 0, "word", 16)],
     *[("rt_sigqueueinfo", "self", 10, "word"), ("kill", "parent", 0)],
-    *[("tgkill", "parent", "parent", 0), ("setpriority", 0, 0, 1)],
+    *[("kill", 0, 0), ("tgkill", "parent", "parent", 0), ("setpriority", 0, 0, 1)],
     *[("sched_getaffinity", "parent", 8, "word"), ("getpgid", "parent")],
     *[("prlimit64", "parent", 7, 0, "word"), ("prlimit64", 0, 11, "word", 0)],
     *[("clock_gettime", CLOCK_OF_ANOTHER, "word")],
@@ -52,6 +52,13 @@ REFUSED = [
     *[("fcntl", 0, 6, "word"), ("ioctl", 0, 0x40086602, "word")],  # lock, attributes
     *[("madvise", 0, 4096, advice) for advice in (3, 20, 21)],
     *[("chmod", "word", 0o777), ("truncate", "word", 0), ("unlink", "word")],
+    *[("mount", 0, "word", 0, 4096, 0), ("chroot", "word")],
+    # A file that may be read, too, is not changed or emptied.
+    *[(name, "word", "word") for name in ("link", "symlink", "rename", "mkdir")],
+    *[("mknod", "word", 0o60600, 0), ("chown", "word", 1, 1), ("utimes", "word", 0)],
+    *[("setxattr", "word", "word", 0, 0, 0), ("removexattr", "word", "word")],
+    *[(name, "word", "word") for name in ("linkat", "renameat2", "mkdirat", "fchmod")],
+    *[("open", "word", os.O_TRUNC), ("open", "word", os.O_TRUNC | os.O_ACCMODE)],
     *[("openat", -100, "word", os.O_TRUNC), ("a call of next year",)],
 ]
 ALLOWED = [
@@ -62,13 +69,20 @@ ALLOWED = [
 ]
 
 
+def printed_by(*command):
+    """What Python prints of this code, to which the harness's modules are known."""
+    environ = os.environ | {"PYTHONPATH": str(ROOT / ".claude")}
+    done = subprocess.run(
+        [sys.executable, "-c", *command], env=environ, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def answers_to(calls):
     """What the kernel answers a confined process, call by call."""
-    environ = os.environ | {"PYTHONPATH": str(ROOT / ".claude")}
-    command = [sys.executable, "-c", MAKE_CALLS, json.dumps(calls)]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return dict(zip(map(str, calls), json.loads(done.stdout), strict=True))
+    answers = json.loads(printed_by(MAKE_CALLS, json.dumps(calls)))
+    return dict(zip(map(str, calls), answers, strict=True))
 
 
 @needs_seccomp
@@ -87,20 +101,21 @@ def test_a_limit_that_the_user_has_set_lower_stays():
     lower = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (0, 0)); "
     lower += "from harness.sandbox import limit; limit(r.RLIMIT_FSIZE, 9); "
     lower += "print(r.getrlimit(r.RLIMIT_FSIZE))"
-    environ = os.environ | {"PYTHONPATH": str(ROOT / ".claude")}
-    command = [sys.executable, "-c", lower]
-    done = subprocess.run(command, env=environ, capture_output=True)
-    assert done.stdout == b"(0, 0)\n"
+    assert printed_by(lower) == "(0, 0)\n"
 
 
 def test_what_holds_the_sandbox_is_said_where_that_is_not_all(project):
     file = project.path / ".claude" / "harness" / "sandbox.py"
-    text = file.read_text()
-    file.write_text(text.replace("ctypes.CDLL(SECCOMP_LIBRARY)", "None"))
+    replace(file, "ctypes.CDLL(SECCOMP_LIBRARY)", "None")
     block, done = project.evaluate()
     assert block["status"] == "ok"
     held = [part for part in sandbox.sandbox_parts() if part != "seccomp"]
     assert f"sandbox: {' and '.join(held)} alone (uv run prepare.py)" in done.stderr
-    if "Landlock" in held:
-        said = project.run().stdout
-        assert "FAIL sandbox" in said and "apt-get install libseccomp2" in said
+
+
+@needs_landlock
+def test_the_check_names_the_package_that_seccomp_needs(monkeypatch):
+    monkeypatch.setattr(sandbox, "seccomp_library", lambda: None)
+    by_chance = dict.fromkeys(("val_auc", "test_auc"), 0.5)
+    with pytest.raises(Refused, match=r"alone, without .* apt-get install libseccomp2"):
+        preflight.sandbox(lambda source: by_chance, prepare.TABLE)
