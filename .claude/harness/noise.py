@@ -63,7 +63,7 @@ def against_bar(bar: str, y, fold_aucs, ranks, folds) -> dict:
 
     bar: its commit, or ""; y: labels (n_rows,); the rest: as in Record.
     """
-    record = records.read(bar)
+    record = records.read(bar) if bar else None
     if not record or record.ranks is None:
         return {}
     return {"bar": bar, "error": error_of_gain(y, folds, ranks, record.ranks)}
@@ -71,8 +71,8 @@ def against_bar(bar: str, y, fold_aucs, ranks, folds) -> dict:
 
 def gain_line(record: Record) -> str:
     """What is to be thought of a gain over the bar; "" where that is not known."""
-    bar = records.read(record.bar)
-    if not bar:
+    bar = records.read(record.bar) if record.bar else None
+    if bar is None or bar.fold_aucs is None:
         return ""
     if (record.fold_aucs == bar.fold_aucs).all():
         return "same scores as the bar: the change had no effect"
