@@ -62,10 +62,10 @@ ILLS = {
         ["has ';' between"],
     ),
     "semicolons, commas": (EUROPEAN, ["has ';' between", "numbers like 0,5"]),
-    "UTF-16": (rows().encode("utf-16"), ["is not in UTF-8, perhaps in 'utf-16'"]),
+    "UTF-16": (rows().encode("utf-16"), ["is encoding, perhaps 'utf-16'"]),
     "Latin-1": (
         rows(header="a,größe,y").encode("latin-1"),
-        ["is not in UTF-8, perhaps in 'cp1252'"],
+        ["is not in UTF-8, encoding, perhaps 'cp1252'"],
     ),
     "a title": ("Our table\n\n" + rows(), ["has lines above its header"]),
     "Excel's mark": ("sep=;\n" + EUROPEAN, ["has lines above", "has ';'", "like 0,5"]),
@@ -105,7 +105,11 @@ ILLS = {
         ).encode("latin-1")
         + b"9;?;k.A.;2,5;\n",
         [
-            *("has ';' between", "is not in UTF-8", "first column without a name"),
+            *(
+                "has ';' between",
+                "is in another encoding",
+                "first column without a name",
+            ),
             *("numbers like", "'?', 'k.A.' among", "needs another POSITIVE"),
         ],
     ),

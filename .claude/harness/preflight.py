@@ -53,7 +53,7 @@ class build_pipeline(DummyClassifier):
 """
 
 
-def report(items: dict[str, Callable[[], str]], notes: list[str]) -> bool:
+def report(items: dict[str, Callable[[], str]], notes: tuple | list = ()) -> bool:
     """Print a line on each item, ok or FAIL, then the notes; True if all are ok."""
     is_well, lines = True, []
     for name, item in items.items():

@@ -24,7 +24,7 @@ from harness.errors import Refused, one_line
 CURES = {
     "sep": ((",", ";", "\t", "|", r"\s+"), "has {!r} between its fields"),
     "skiprows": ((1, 2, 3), "has lines above its header"),
-    "encoding": (("utf-8", "utf-16", "cp1252"), "is not in UTF-8, perhaps in {!r}"),
+    "encoding": (("utf-8", "utf-16", "cp1252"), "is in another encoding, perhaps {!r}"),
     "index_col": ((0,), "has rows longer than its header, as if they began with names"),
     "on_bad_lines": (("skip",), "has lines that are too long, to be left out{reason}"),
     "skipinitialspace": ((True,), "has spaces around its names"),
