@@ -83,6 +83,7 @@ def test_describe_shows_examples_words_gaps_zeros_and_dates():
     assert f"0 in {(part['dose'] == 0).sum()} rows" in said
     first, last = part["seen"].min(), part["seen"].max()
     assert re.search(f"^day +date .*{first}, .*, {last}$", said, re.M)
+    assert "note dates, in X the number of days since 1970-01-01: 'day'\n" in said
 
 
 def test_describe_notes_what_is_odd_in_a_table():

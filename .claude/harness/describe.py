@@ -55,7 +55,7 @@ def describe(X, y, folds, dates=()):
     size = f"{len(y)} rows, {y.sum()} of them positive, {X.shape[1]} features"
     head = [f"train part: {size}", *KEY.splitlines()]
     head.append(start_of("column", "type", "missing", "distinct", "auc") + "values")
-    found = notes(X, y).items()
+    found = notes(X, y, dates).items()
     tail = [line for what, n in found for line in wrapped(n, f"note {what}: ", 3)]
     pairs = pair_lines(X, y, strongest)
     if len(head) + len(X.columns) + len(tail) + len(pairs) <= LINES:
@@ -218,12 +218,16 @@ def pair_lines(X, y, strongest):
     return lines
 
 
-def notes(X, y) -> dict[str, list[str]]:
-    """Notes on columns of a kind and on equal rows: {what: names or numbers}."""
+def notes(X, y, dates) -> dict[str, list[str]]:
+    """Notes on columns of a kind and on equal rows: {what: names or numbers}.
+
+    dates: as describe() has them.
+    """
     import pandas as pd
 
     integers = X.select_dtypes("integer")
     columns = {
+        "dates, in X the number of days since 1970-01-01": dates,
         "text that is dates": date_formats(X),
         "text of rare values": rare_texts(X),
         "the same in all rows": [n for n in X if X[n].nunique(dropna=False) == 1],
