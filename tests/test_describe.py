@@ -229,9 +229,9 @@ def test_what_the_baseline_loses_is_noted():
     X["sure"] = np.where(y == 1, "yes", "no")
     found = notes_on(X, y, n_left_out=7)
     assert found["rows"].startswith("7 have no target and are left out")
-    assert "'price', where few texts are alike: '$1,0.50'" in found["text"]
+    assert "'price', whose values are rare, such as '$1,0.50'" in found["text"]
     cure = "READ |= {'usecols': lambda name: name not in ['sure']}"
-    assert found["leak"].startswith("'sure' alone ") and cure in found["leak"]
+    assert found["leak"].startswith("'sure' tells ") and cure in found["leak"]
     assert "out of READ's usecols" in notes_on(X, y, {"usecols": None})["leak"]
 
 

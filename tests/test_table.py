@@ -147,7 +147,7 @@ MENDED_IN_THE_FILE = {
     "an open quote": (rows() + '1,"2,1\n', ["EOF inside string starting at row 41"]),
     "too few": (rows(n=6), ["add rows"]),
     "one class": (rows("1"), ["has 0 rows of one class"]),
-    "no target at all": (rows([""]), ["has a target 'y' that can't be used"]),
+    "no target at all": (rows([""]), ["has a target that can't be used, 'y'"]),
 }
 
 
@@ -203,7 +203,7 @@ def test_a_read_that_is_wrong_is_told_the_right_value(tmp_path, key, wrong, righ
 
 def test_words_among_numbers_are_text_where_read_says_so(tmp_path):
     table = table_of(tmp_path, rows() + "k.A.,1,0\n")
-    assert "if it is text, put them into READ's dtype" in str(refusal(table))
+    assert "if that is text, put it into READ's dtype" in str(refusal(table))
     X = load(replace(table, read={"dtype": {"a": "str"}})).X
     assert "k.A." in set(X["a"])
     known = replace(table, read={"na_values": "x"})
@@ -331,7 +331,7 @@ def test_any_name_can_be_the_targets(tmp_path, name):
 def test_a_name_that_no_expression_can_say_is_refused(tmp_path, name):
     content = rows(header=f'a,b,"{name}"')
     faults = refusal(table_of(tmp_path, content, target=name))
-    assert "a name that POSITIVE can say" in str(faults)
+    assert "a name without a backtick, tab or new line" in str(faults)
 
 
 BROKEN = ["y", "y >", "(y", "y = 1", "y > '1'", "a > 3", "True", "1/0 > y", "", None]
@@ -401,7 +401,7 @@ def set_constant(project, name, source):
 
 def paste(project, said):
     """Paste what a check prints for it, and the lines of its notes on dates."""
-    head, _, lines = said.partition("what to paste into prepare.py, below POSITIVE:\n")
+    head, _, lines = said.partition("Paste into prepare.py, below POSITIVE:\n")
     lines = lines.splitlines() + re.findall(r"^note dates: .*: (READ .*)$", head, re.M)
     set_constant(project, "POSITIVE", "\n".join(['"num > 0"', *lines]))
     return lines
