@@ -59,7 +59,9 @@ def test_describe_has_all_columns_in_their_order_with_their_auc():
 
 def test_describe_shows_whole_levels_with_their_positive_rates():
     X, y = visits()
+    X["zip"] = np.where(X["id"] % 2, 1234567.0, 1234568.0)
     said, train = said_of(X, y), prepare.split(y)[-1][0]
+    assert "1234567 (" in said and "1234568 (" in said
     for level, rows in X.iloc[train].groupby("ward"):
         rate = y[rows.index].mean()
         small = len(rows) < describe.LEAST_ROWS
@@ -151,6 +153,8 @@ def auc_by_scikit_learn(part, y, record):
 
 def test_weak_agrees_with_roc_auc_score_on_each_part():
     X, y = visits()
+    # A number of eight digits is shown with all of them.
+    X["id"] += 20_190_000
     record, train = record_of(y)
     parts = {"all rows": np.ones(len(y), dtype=bool)}
     parts |= {f"code: {k}": (X["code"] == k).to_numpy() for k in (0, 1, 2)}

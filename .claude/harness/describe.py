@@ -13,15 +13,15 @@ from harness.errors import one_line
 # The lines of a description, and the characters of a line.
 LINES = 60
 WIDTH = 120  # characters
-# A longer name is cut, and a longer level or example, that one at the end of a word.
+# A longer name is cut, and so is a longer level or example, at the end of a word.
 NAME_WIDTH, ITEM_WIDTH = 60, 100  # characters
 # The positive rate of fewer rows is not shown.
 LEAST_ROWS = 10
 # A number with no more distinct values may be a code: it is shown by its levels. Pairs
 # are made of columns with no more levels.
 FEW = 10
-# Of more levels only those are shown that have a positive rate. Of a text with more
-# levels that have none, words and examples are shown: so many.
+# If a column has more levels, only those with a positive rate are shown; if more levels
+# of a text have none, this many of their words and examples are shown.
 MANY, EXAMPLES = 20, 10
 # The baseline, train.py, makes one column of all levels with a smaller share of rows.
 RARE = 0.02
@@ -122,7 +122,7 @@ def facts(column, y, is_date):
 
 
 def frequent_words(texts):
-    """The most frequent words of texts, with how often they stand there."""
+    """The most frequent words of texts, with how often they occur."""
     words = texts.str.lower().str.findall(r"[^\W\d_]{2,}").explode()
     return [f"{word} {n}x" for word, n in words.value_counts()[:EXAMPLES].items()]
 
@@ -160,7 +160,7 @@ def value_of(level):
     """A level as train.py has to write it."""
     if isinstance(level, str):
         return repr(level)
-    return f"{level:g}" if isinstance(level, float) else str(level)
+    return f"{level:.15g}" if isinstance(level, float) else str(level)
 
 
 def rate(y):
@@ -191,7 +191,7 @@ def auc_alone(column, y, folds):
 
 
 def leaks(X, y, folds) -> list[str]:
-    """The columns that tell the classes by themselves: the target in other words?"""
+    """The columns that tell the classes by themselves, as the target would."""
     return [name for name in X if abs(auc_alone(X[name], y, folds) - 0.5) >= LEAK]
 
 
@@ -263,7 +263,8 @@ def date_format(column):
 
     texts = pd.Series(column.dropna().unique())
     for name in DATE_FORMATS:
-        dates = pd.to_datetime(texts, format=name, errors="coerce", utc=True)
-        if dates.notna().all():
+        options = {"format": name, "errors": "coerce", "utc": True}
+        # Of a long column the first values mostly are enough to say no.
+        if all(pd.to_datetime(t, **options).notna().all() for t in (texts[:9], texts)):
             return name
     return None
