@@ -231,11 +231,14 @@ def test_what_the_baseline_loses_is_noted():
     X, y = visits()
     X["price"] = [f"$1,{i}.50" for i in range(len(y))]
     X["sure"] = np.where(y == 1, "yes", "no")
+    X["died"] = np.where(y == 1, X["id"], np.nan)
+    X["mark"] = np.where(y == 1, 2, X["id"] % 2 * 2 + 1)
     found = notes_on(X, y, n_left_out=7)
     assert found["rows"].startswith("7 have no target and are left out")
     assert "'price', whose values are rare, such as '$1,0.50'" in found["text"]
-    cure = "READ |= {'usecols': lambda name: name not in ['sure']}"
-    assert found["leak"].startswith("'sure' tells ") and cure in found["leak"]
+    cure = "READ |= {'usecols': lambda name: name not in ['sure', 'died', 'mark']}"
+    assert found["leak"].startswith("'sure', 'died', 'mark' (each) tells ")
+    assert cure in found["leak"]
     assert "out of READ's usecols" in notes_on(X, y, {"usecols": None})["leak"]
 
 

@@ -160,7 +160,7 @@ def value_of(level):
     """A level as train.py has to write it."""
     if isinstance(level, str):
         return repr(level)
-    return f"{level:.15g}" if isinstance(level, float) else str(level)
+    return str(level).removesuffix(".0")
 
 
 def rate(y):
@@ -191,8 +191,15 @@ def auc_alone(column, y, folds):
 
 
 def leaks(X, y, folds) -> list[str]:
-    """The columns that tell the classes by themselves, as the target would."""
-    return [name for name in X if abs(auc_alone(X[name], y, folds) - 0.5) >= LEAK]
+    """The columns that tell the classes by their values, as codes or by their gaps."""
+    found = []
+    for name, column in X.items():
+        columns = [column, column.isna()]
+        if is_number(column) and column.nunique() <= MANY:
+            columns.append(column.astype(str))
+        if any(abs(auc_alone(c, y, folds) - 0.5) >= LEAK for c in columns):
+            found.append(name)
+    return found
 
 
 def scores_of(column, y, fit, held):

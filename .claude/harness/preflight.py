@@ -125,7 +125,7 @@ def notes(rows: Rows, table: Table, folds) -> list[str]:
         if "usecols" in table.read:
             cure = "take out of READ's usecols"
         names = ", ".join(map(repr, leaks))
-        why = "tells the classes by itself; what is known only after the target"
+        why = "(each) tells the classes by itself; what is known only after the target"
         found.append(f"leak: {names} {why}, {cure}")
     if table.path.name != "heart.csv" and TEMPLATE in PROGRAM.read_text():
         what = "say there what your columns mean, since a sentence on each is worth"
