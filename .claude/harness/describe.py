@@ -13,15 +13,15 @@ from harness.errors import one_line
 # The lines of a description, and the characters of a line.
 LINES = 60
 WIDTH = 120  # characters
-# A longer name is cut, and a longer level or example, that one at the end of a word.
+# A longer name is cut, and so is a longer level or example, at the end of a word.
 NAME_WIDTH, ITEM_WIDTH = 60, 100  # characters
 # The positive rate of fewer rows is not shown.
 LEAST_ROWS = 10
 # A number with no more distinct values may be a code: it is shown by its levels. Pairs
 # are made of columns with no more levels.
 FEW = 10
-# Of more levels only those are shown that have a positive rate. Of a text with more
-# levels that have none, words and examples are shown: so many.
+# If a column has more levels, only those with a positive rate are shown; if more levels
+# of a text have none, this many of their words and examples are shown.
 MANY, EXAMPLES = 20, 10
 # The baseline, train.py, makes one column of all levels with a smaller share of rows.
 RARE = 0.02
@@ -55,7 +55,7 @@ def describe(X, y, folds, dates=()):
     size = f"{len(y)} rows, {y.sum()} of them positive, {X.shape[1]} features"
     head = [f"train part: {size}", *KEY.splitlines()]
     head.append(start_of("column", "type", "missing", "distinct", "auc") + "values")
-    found = notes(X, y).items()
+    found = notes(X, y, dates).items()
     tail = [line for what, n in found for line in wrapped(n, f"note {what}: ", 3)]
     pairs = pair_lines(X, y, strongest)
     if len(head) + len(X.columns) + len(tail) + len(pairs) <= LINES:
@@ -122,7 +122,7 @@ def facts(column, y, is_date):
 
 
 def frequent_words(texts):
-    """The most frequent words of texts, with how often they stand there."""
+    """The most frequent words of texts, with how often they occur."""
     words = texts.str.lower().str.findall(r"[^\W\d_]{2,}").explode()
     return [f"{word} {n}x" for word, n in words.value_counts()[:EXAMPLES].items()]
 
@@ -147,6 +147,9 @@ def levels(groups, y, least):
 
     rates = pd.Series(y).groupby(groups, observed=True).agg(["size", "mean"])
     shown = rates[rates["size"] >= least].nlargest(MANY, "size")
+    # Numbers in their order, so that a trend shows; texts by how frequent they are.
+    if pd.api.types.is_numeric_dtype(shown.index):
+        shown = shown.sort_index()
     items = []
     for level, n, mean in shown.itertuples():
         values = level if isinstance(level, tuple) else (level,)
@@ -160,7 +163,7 @@ def value_of(level):
     """A level as train.py has to write it."""
     if isinstance(level, str):
         return repr(level)
-    return f"{level:g}" if isinstance(level, float) else str(level)
+    return str(level).removesuffix(".0")
 
 
 def rate(y):
@@ -191,8 +194,15 @@ def auc_alone(column, y, folds):
 
 
 def leaks(X, y, folds) -> list[str]:
-    """The columns that tell the classes by themselves: the target in other words?"""
-    return [name for name in X if abs(auc_alone(X[name], y, folds) - 0.5) >= LEAK]
+    """The columns that tell the classes by their values, as codes or by their gaps."""
+    found = []
+    for name, column in X.items():
+        columns = [column, column.isna()]
+        if is_number(column) and column.nunique() <= MANY:
+            columns.append(column.astype(str))
+        if any(abs(auc_alone(c, y, folds) - 0.5) >= LEAK for c in columns):
+            found.append(name)
+    return found
 
 
 def scores_of(column, y, fit, held):
@@ -218,12 +228,16 @@ def pair_lines(X, y, strongest):
     return lines
 
 
-def notes(X, y) -> dict[str, list[str]]:
-    """Notes on columns of a kind and on equal rows: {what: names or numbers}."""
+def notes(X, y, dates) -> dict[str, list[str]]:
+    """Notes on columns of a kind and on equal rows: {what: names or numbers}.
+
+    dates: as describe() has them.
+    """
     import pandas as pd
 
     integers = X.select_dtypes("integer")
     columns = {
+        "dates, in X the number of days since 1970-01-01": dates,
         "text that is dates": date_formats(X),
         "text of rare values": rare_texts(X),
         "the same in all rows": [n for n in X if X[n].nunique(dropna=False) == 1],
@@ -259,7 +273,8 @@ def date_format(column):
 
     texts = pd.Series(column.dropna().unique())
     for name in DATE_FORMATS:
-        dates = pd.to_datetime(texts, format=name, errors="coerce", utc=True)
-        if dates.notna().all():
+        options = {"format": name, "errors": "coerce", "utc": True}
+        # Of a long column the first values mostly are enough to say no.
+        if all(pd.to_datetime(t, **options).notna().all() for t in (texts[:9], texts)):
             return name
     return None

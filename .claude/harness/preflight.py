@@ -54,7 +54,7 @@ class build_pipeline(DummyClassifier):
 """
 
 
-def report(items: dict[str, Callable[[], str]], notes: list[str]) -> bool:
+def report(items: dict[str, Callable[[], str]], notes: tuple | list = ()) -> bool:
     """Print a line on each item, ok or FAIL, then the notes; True if all are ok."""
     is_well, lines = True, []
     for name, item in items.items():
@@ -69,7 +69,7 @@ def report(items: dict[str, Callable[[], str]], notes: list[str]) -> bool:
     for note in notes:
         print(f"note {note}")
     if lines:
-        print("what to paste into prepare.py, below POSITIVE:", *lines, sep="\n")
+        print("Paste into prepare.py, below POSITIVE:", *lines, sep="\n")
     return is_well
 
 
@@ -113,24 +113,25 @@ def notes(rows: Rows, table: Table, folds) -> list[str]:
     """
     found = []
     if rows.n_left_out:
-        why = "if NA or None is a class, READ |= {'keep_default_na': False}"
-        found.append(f"rows: {rows.n_left_out} have no target and are left out; {why}")
+        why = "if NA or None is a class: READ |= {'keep_default_na': False}"
+        found.append(f"rows: {rows.n_left_out} have no target and are left out ({why})")
     if formats := describe.date_formats(rows.X):
         found.append(dates_note(formats, table.read))
     for name in describe.rare_texts(rows.X):
         example = one_line(repr(rows.X[name].dropna().iloc[0]), 60)
-        what = f"the baseline loses most of {name!r}, where few texts are alike"
-        found.append(f"text: {what}: {example}")
+        lost = f"the baseline loses most of {name!r}, whose values are rare"
+        found.append(f"text: {lost}, such as {example}")
     if leaks := describe.leaks(rows.X, rows.y, folds):
-        cure = f"READ |= {{'usecols': lambda name: name not in {leaks}}}"
+        cure = f"leave out: READ |= {{'usecols': lambda name: name not in {leaks}}}"
         if "usecols" in table.read:
-            cure = "take them out of READ's usecols"
+            cure = "take out of READ's usecols"
         names = ", ".join(map(repr, leaks))
-        why = "alone tells the classes; if it is known only after the target"
+        why = "(each) tells the classes by itself; what is known only after the target"
         found.append(f"leak: {names} {why}, {cure}")
     if table.path.name != "heart.csv" and TEMPLATE in PROGRAM.read_text():
-        what = "say there what its columns mean: a sentence on each is worth more than"
-        found.append(f"steering: program.md still has heart.csv; {what} 20 iterations")
+        what = "say there what your columns mean, since a sentence on each is worth"
+        more = "more than many iterations"
+        found.append(f"steering: program.md speaks of heart.csv; {what} {more}")
     return found
 
 

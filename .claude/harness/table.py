@@ -24,9 +24,9 @@ from harness.errors import Refused, one_line
 CURES = {
     "sep": ((",", ";", "\t", "|", r"\s+"), "has {!r} between its fields"),
     "skiprows": ((1, 2, 3), "has lines above its header"),
-    "encoding": (("utf-8", "utf-16", "cp1252"), "is not in UTF-8, perhaps in {!r}"),
-    "index_col": ((0,), "has rows longer than its header, as if they began with names"),
-    "on_bad_lines": (("skip",), "has lines that are too long, to be left out{reason}"),
+    "encoding": (("utf-8", "utf-16", "cp1252"), "is in another encoding, perhaps {!r}"),
+    "index_col": ((0,), "has rows longer than its header, taken to begin with names"),
+    "on_bad_lines": (("skip",), "has lines that are too long, left out here{reason}"),
     "skipinitialspace": ((True,), "has spaces around its names"),
 }
 # How numbers are written: what groups their thousands, what begins their decimals.
@@ -209,8 +209,8 @@ def check_columns(faults, frame):
     if target not in names:
         faults.add(f"has no column TARGET = {target!r}: put one of {listed(names)}")
     if names[0] == "Unnamed: 0":
-        what = "has a first column without a name, as if it were names of rows"
-        faults.add_read(what, {"index_col": 0})
+        what = "has a first column without a name, taken to be names of rows"
+        faults.add_read(f"{what} (if it is a feature, name it)", {"index_col": 0})
         del frame[names[0]]
     if [*frame] == [target]:
         faults.add("has no column but its target: add features")
@@ -253,7 +253,7 @@ def check_numbers(faults, frame):
     if values and "na_values" in read:
         faults.add(f"{what}: if that means missing, add it to READ's na_values")
     elif values:
-        also = "as if that meant missing (if it is text, put them into READ's dtype)"
+        also = "taken to mean missing (if that is text, put it into READ's dtype)"
         faults.add_read(f"{what}, {also}", {"na_values": values})
     return frame if faults.table.read == read else parse(faults.table)
 
@@ -308,8 +308,8 @@ def take_target(faults, frame):
     target = pd.Series(values, name=name)
     is_gap = target.isna() | target.isin([np.inf, -np.inf, "", "?"])
     if is_gap.all() or set(name) & set("`\t\n\r"):
-        cure = "a value in some rows, and a name that POSITIVE can say"
-        faults.add(f"has a target {name!r} that can't be used: give it {cure}")
+        cure = "give it values, and a name without a backtick, tab or new line"
+        faults.add(f"has a target that can't be used, {name!r}: {cure}")
         raise faults
     X = frame.drop(columns=name)[~is_gap].reset_index(drop=True)
     return X, pd.Series(target[~is_gap].tolist(), name=name)

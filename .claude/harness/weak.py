@@ -54,7 +54,7 @@ def parts_of(column):
         return column.map(value_of, na_action="ignore").fillna("missing").to_numpy()
     thirds = pd.qcut(column, N_PARTS, labels=False, duplicates="drop")
     spans = column.groupby(thirds).agg(["min", "max"])
-    names = {n: f"{low:.4g} to {high:.4g}" for n, low, high in spans.itertuples()}
+    names = {n: f"{low:.10g} to {high:.10g}" for n, low, high in spans.itertuples()}
     return thirds.map(names).fillna("missing").to_numpy()
 
 
