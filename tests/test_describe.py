@@ -215,7 +215,8 @@ def notes_on(X, y, read=(), name="own.csv", **settings):
 
 
 def test_heart_csv_has_no_notes():
-    assert notes_on(*prepare.load_data(), name="heart.csv") == {}
+    X, y = prepare.load_data()
+    assert notes_on(X, y, name="heart.csv") == {}
 
 
 def test_a_table_of_ones_own_wants_a_sentence_on_each_column(monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """What holds where the kernel keeps no sandbox: on macOS, and on older kernels."""
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -79,6 +80,19 @@ def test_a_server_that_takes_no_sockets_is_a_crash_in_time(
         judge.start(server, 0, "a job", np.arange(4), deadline)
     server.kill_all()
     assert time.monotonic() - deadline < 3
+    theirs.close()
+
+
+def test_an_answer_of_the_server_that_comes_too_late_is_not_taken_for_the_next():
+    control, theirs = socket.socketpair()
+    server = judge.ForkServer(control, b"", 1, 2**30, False)
+    with pytest.raises(Crash, match="no answer within"):
+        judge.start(server, 0, "a job", np.arange(4), time.monotonic())
+    # The late answer to the fork, then the one to the kill, then one to a second fork.
+    theirs.send(b"fkf")
+    server.kill_all()
+    judge.start(server, 0, "a job", np.arange(4), time.monotonic() + 60)
+    assert not select.select([control], [], [], 0)[0]
     theirs.close()
 
 

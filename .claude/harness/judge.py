@@ -81,16 +81,23 @@ class ForkServer:
         """
         socket.send_fds(self.control, [b"f"], [link, output])
         # macOS may empty a socket that its sender closes before it has been received.
-        self.control.settimeout(max(0.01, deadline - time.monotonic()))
-        if not self.control.recv(1):
-            raise ConnectionError
+        self.wait_for(b"f", max(0.01, deadline - time.monotonic()))
 
     def kill_all(self) -> None:
         """Return when all candidates are dead; a server that is dead has none."""
         with contextlib.suppress(ConnectionError, TimeoutError):
             self.control.send(b"k")
-            self.control.settimeout(KILL_S)
-            self.control.recv(1)
+            self.wait_for(b"k", KILL_S)
+
+    def wait_for(self, answer: bytes, seconds: float) -> None:
+        """Wait for an answer of the server; ConnectionError, or TimeoutError.
+
+        Answers that came too late for the message before are skipped.
+        """
+        self.control.settimeout(seconds)
+        while (said := self.control.recv(1)) != answer:
+            if not said:
+                raise ConnectionError
 
 
 @contextlib.contextmanager
