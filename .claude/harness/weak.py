@@ -21,28 +21,24 @@ def weak(X, y, record: Record) -> str:
     X: a frame of all rows; y: 0/1 (n_rows,). A part has at least LEAST_ROWS rows of
     each class.
     """
-    import pandas as pd
+    import numpy as np
 
-    train = record.folds[0] >= 0
-    X, y = X[train].reset_index(drop=True), y[train]
-    ranks, folds = record.ranks[:, train], record.folds[:, train]
-    found = []
+    train = np.flatnonzero(record.folds[0] >= 0)
+    found = [(auc_within(train, y, record), train, "all rows")]
     for name in X:
-        parts = parts_of(X[name])
-        aucs = aucs_within(parts, y, ranks, folds)
-        for part, labels in pd.Series(y).groupby(parts):
-            n, n_positive = len(labels), int(labels.sum())
-            if LEAST_ROWS <= n_positive <= n - LEAST_ROWS:
-                found.append((aucs[part], n, n_positive, f"{name}: {part}"))
-    overall = aucs_within(["all rows"] * len(y), y, ranks, folds)["all rows"]
-    rows = [(overall, len(y), int(y.sum()), "all rows"), *sorted(found)[: LINES - 2]]
-    return "\n".join(["auc   rows  positive  within", *map(line_of, rows)])
+        parts = parts_of(X[name].iloc[train])
+        for part in np.unique(parts):
+            rows = train[parts == part]
+            if LEAST_ROWS <= y[rows].sum() <= len(rows) - LEAST_ROWS:
+                found.append((auc_within(rows, y, record), rows, f"{name}: {part}"))
+    worst = sorted(found[1:], key=lambda row: row[0])[: LINES - 2]
+    lines = [line_of(auc, y[rows], part) for auc, rows, part in (found[0], *worst)]
+    return "\n".join(["auc   rows  positive  within", *lines])
 
 
-def line_of(row):
+def line_of(auc, labels, part):
     """A line of the list."""
-    auc, n, n_positive, part = row
-    start = f"{auc:.2f} {n:>5} {n_positive:>9}  "
+    start = f"{auc:.2f} {len(labels):>5} {labels.sum():>9}  "
     return start + one_line(part, WIDTH - len(start))
 
 
@@ -58,31 +54,21 @@ def parts_of(column):
     return thirds.map(names).fillna("missing").to_numpy()
 
 
-def aucs_within(parts, y, ranks, folds):
-    """{name of a part: AUC over the pairs of its rows that were held out together}.
+def auc_within(rows, y, record):
+    """The AUC over the pairs of these rows that were held out together.
 
-    parts, y: (n_rows,); ranks, folds: (n_repeats, n_rows), as Record has them. The AUC
-    is the share of the pairs of a positive and a negative row that are ranked rightly
-    (Mann and Whitney 1947), NaN without a pair.
+    The share of the pairs of a positive and a negative row that are ranked rightly, by
+    rank sums (Mann and Whitney 1947); NaN without a pair.
     """
     import numpy as np
-    import pandas as pd
+    from scipy.stats import rankdata
 
-    n_repeats, n_rows = ranks.shape
-    cells = {
-        "part": np.tile(parts, n_repeats),
-        "repeat": np.repeat(np.arange(n_repeats), n_rows),
-        "fold": folds.ravel(),
-        "y": np.tile(y, n_repeats),
-    }
-    frame = pd.DataFrame(cells | {"rank": ranks.ravel()})
-    together = ["part", "repeat", "fold"]
-    frame["rank"] = frame.groupby(together)["rank"].rank()
-    frame["positive_rank"] = frame["rank"] * frame["y"]
-    sums = frame.groupby(together).agg(
-        n=("y", "size"), n_positive=("y", "sum"), ranks=("positive_rank", "sum")
-    )
-    sums["right"] = sums["ranks"] - sums["n_positive"] * (sums["n_positive"] + 1) / 2
-    sums["pairs"] = sums["n_positive"] * (sums["n"] - sums["n_positive"])
-    totals = sums.groupby("part")[["right", "pairs"]].sum()
-    return (totals["right"] / totals["pairs"]).to_dict()
+    n_right = n_pairs = 0
+    for ranks, folds in zip(record.ranks, record.folds, strict=True):
+        for fold in range(folds.max() + 1):
+            held = rows[folds[rows] == fold]
+            is_positive = y[held] == 1
+            n = is_positive.sum()
+            n_right += rankdata(ranks[held])[is_positive].sum() - n * (n + 1) / 2
+            n_pairs += n * (len(held) - n)
+    return n_right / n_pairs if n_pairs else np.nan
