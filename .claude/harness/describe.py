@@ -117,14 +117,17 @@ def facts(column, y, is_date):
     items += levels(column, y, LEAST_ROWS if column.nunique() > MANY else 1)
     rare = column[column.map(column.value_counts()) < LEAST_ROWS]
     if is_text(column) and rare.nunique() > MANY:
-        items += [*frequent_words(rare), *map(repr, rare.unique()[:EXAMPLES])]
+        items += frequent_words(rare)
+        first, *others = map(repr, rare.unique()[:EXAMPLES])
+        items += [f"examples: {first}", *others]
     return items
 
 
 def frequent_words(texts):
     """The most frequent words of texts, with how often they occur."""
-    words = texts.str.lower().str.findall(r"[^\W\d_]{2,}").explode()
-    return [f"{word} {n}x" for word, n in words.value_counts()[:EXAMPLES].items()]
+    words = texts.str.lower().str.findall(r"[^\W\d_]{2,}").explode().value_counts()
+    items = [f"{word} {n}x" for word, n in words[:EXAMPLES].items()]
+    return [f"words: {items[0]}", *items[1:]] if items else []
 
 
 def quartiles(column, is_date):
@@ -156,7 +159,8 @@ def levels(groups, y, least):
         name = " & ".join(map(value_of, values))
         items.append(f"{name} ({n}{f', {mean:.0%}' if n >= LEAST_ROWS else ''})")
     n_more = len(rates) - len(shown)
-    return items + [f"and {n_more} rarer"] * (n_more > 0)
+    rest = f"and {n_more} rarer" if items else f"{n_more} rare values"
+    return items + [rest] * (n_more > 0)
 
 
 def value_of(level):

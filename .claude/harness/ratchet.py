@@ -420,10 +420,10 @@ def halt_reason(run: Run, best: float, halt_auc: float) -> str:
     if best >= halt_auc:
         return f"val_auc {best:.4f} >= {halt_auc}: look for leakage in train.py first"
     if run.rows and 0 < run.iterations <= run.numbers[-1]:
-        more = f"/autoresearch {tag} <iterations in all>"
+        more = f"the user goes on by /autoresearch {tag} <iterations in all>"
         return f"the limit of {run.iterations} iterations is reached ({more})"
     if 0 < run.until <= time.time():
-        more = f"/autoresearch {tag} <hours>h"
+        more = f"the user goes on by /autoresearch {tag} <hours>h"
         return f"the limit of hours was reached at {time_of_day(run.until)} ({more})"
     return ""
 

@@ -33,7 +33,9 @@ def weak(X, y, record: Record) -> str:
                 found.append((auc_within(rows, y, record), rows, f"{name}: {part}"))
     worst = sorted(found[1:], key=lambda row: row[0])[: LINES - 2]
     lines = [line_of(auc, y[rows], part) for auc, rows, part in (found[0], *worst)]
-    return "\n".join(["auc   rows  positive  within", *lines])
+    head = "auc   rows  positive  within"
+    hint = "(lower by itself where a strong column hardly varies)"
+    return "\n".join([f"{head} {hint}", *lines])
 
 
 def line_of(auc, labels, part):
