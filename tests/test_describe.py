@@ -73,6 +73,14 @@ def test_describe_shows_whole_levels_with_their_positive_rates():
     assert f"1 & 'west wing' ({both.sum()}, {rate:.0%})" in said
 
 
+def test_the_same_column_under_another_name_makes_no_pair():
+    X, y = visits()
+    pairs = re.findall(r"^(.* & .*?): ", said_of(X, y), re.M)
+    again = said_of(X.assign(again=X["code"].map("code {}".format)), y)
+    assert len(pairs) > 0
+    assert len(re.findall(r"^(.* & .*?): ", again, re.M)) == len(pairs)
+
+
 def test_describe_shows_examples_words_gaps_zeros_and_dates():
     X, y = visits()
     X["day"] = pd.to_datetime(X["seen"]).sub(pd.Timestamp(0)) / pd.Timedelta(days=1)

@@ -65,7 +65,7 @@ def test_the_gain_stands_beside_its_noise_and_alone_without_a_record(
     without = run.copy(tmp_path / "without")
     iteration, error, luck, *_ = run.run("log").stdout.splitlines()
     assert iteration.startswith("iter 1 | val_auc=0.9001 (Δ +0.0041) | KEPT — ")
-    pattern = r"± 0\.0\d\d\d \(95 %, on other rows\): within the noise"
+    pattern = r"Δ ± 0\.0\d\d\d \(95 %, on other rows\): within the noise"
     assert re.fullmatch(pattern, error)
     pattern = r"luck: 1 idea that changes nothing would climb .*; this run \+0\.0041"
     assert re.fullmatch(pattern, luck)

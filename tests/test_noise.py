@@ -61,9 +61,9 @@ def test_a_gain_a_loss_and_no_change_are_told_apart(monkeypatch):
     bar = record("bar", 0.9)
     monkeypatch.setattr(noise.records, "read", {"bar": bar}.get)
     for auc, error, words in [
-        (0.92, 0.005, "± 0.0098 (95 %, on other rows): a gain beyond the noise"),
-        (0.88, 0.005, "± 0.0098 (95 %, on other rows): a loss beyond the noise"),
-        (0.92, 0.05, "± 0.0980 (95 %, on other rows): within the noise"),
+        (0.92, 0.005, "Δ ± 0.0098 (95 %, on other rows): a gain beyond the noise"),
+        (0.88, 0.005, "Δ ± 0.0098 (95 %, on other rows): a loss beyond the noise"),
+        (0.92, 0.05, "Δ ± 0.0980 (95 %, on other rows): within the noise"),
         (0.9, 0.05, "same scores as the bar: the change had no effect"),
     ]:
         assert noise.gain_line(record("new", auc, "bar", error)) == words

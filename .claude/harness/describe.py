@@ -224,12 +224,21 @@ def scores_of(column, y, fit, held):
 # --------------------------------------------------------------- of the table
 def pair_lines(X, y, strongest):
     """The positive rate over pairs of the three strongest columns of few levels."""
-    low = [n for n in strongest if 1 < X[n].nunique() <= FEW][:3]
+    low = []
+    for name in (n for n in strongest if 1 < X[n].nunique() <= FEW):
+        if not any(are_same(X[name], X[other]) for other in low):
+            low.append(name)
     lines = []
-    for a, b in combinations(low, 2):
+    for a, b in combinations(low[:3], 2):
         items = levels([X[a], X[b]], y, LEAST_ROWS)
         lines += wrapped(items, f"{a} & {b}: ", 3)
     return lines
+
+
+def are_same(a, b):
+    """Whether two columns have the same levels, perhaps under other names."""
+    n_pairs = len(set(zip(a.astype(str), b.astype(str), strict=True)))
+    return n_pairs == a.nunique(dropna=False) == b.nunique(dropna=False)
 
 
 def notes(X, y, dates) -> dict[str, list[str]]:

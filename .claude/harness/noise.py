@@ -80,7 +80,7 @@ def gain_line(record: Record) -> str:
     half = IN_95_PERCENT * record.error
     what = "a gain" if gain > 0 else "a loss"
     word = f"{what} beyond the noise" if abs(gain) > half else "within the noise"
-    return f"± {half:.4f} (95 %, on other rows): {word}"
+    return f"Δ ± {half:.4f} (95 %, on other rows): {word}"
 
 
 # ---------------------------------------------------------------------------- luck
