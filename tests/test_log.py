@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from conftest import BASELINE, IDENTITY, Project, cure_in, replace
 
@@ -118,6 +119,18 @@ def test_a_commit_is_logged_by_what_its_evaluation_found(run):
     assert done.returncode == 3 and "is not evaluated" in done.stderr
     assert "next: run the evaluation" in done.stdout
     assert len(run.log_of("night")) == 1
+
+
+def test_a_record_that_is_damaged_or_of_an_older_harness_is_none(run):
+    head = run.next_idea(1)
+    for make in (
+        lambda path: path.write_bytes(b"PK"),
+        lambda path: np.savez(path, block=np.array("{}")),
+    ):
+        run.pretend("0.95")
+        make(run.state / f"{head}.npz")
+        assert "next: run the evaluation" in state(run)
+        assert "is not evaluated" in run.run("log").stderr
 
 
 def test_an_edit_after_the_evaluation_is_refused_and_stays(run):

@@ -29,8 +29,8 @@ def error_of_gain(y, folds, ranks, bar_ranks) -> float:
 
     y: labels (n_rows,); folds, ranks, bar_ranks: as in Record. Paired: what both
     commits owe to a row drops out. The models are taken as fitted (DeLong, DeLong and
-    Clarke-Pearson 1988, Biometrics 44). Where nearly all rows are ranked as before, it
-    is up to a quarter too large: tests/test_noise.py.
+    Clarke-Pearson 1988, Biometrics 44, with n in the place of n - 1). Where nearly all
+    rows are ranked as before, it is up to a quarter too large: tests/test_noise.py.
     """
     import numpy as np
 
@@ -42,7 +42,7 @@ def contributions(y, folds, ranks):
     """How much more than the others of its class each row adds to val_auc: (n_rows,).
 
     A row's part of an AUC is the share of the other class's rows in its fold that are
-    on the right side of it, ties counted half.
+    ranked below it, ties counted half; of a negative row with the other sign.
     """
     import numpy as np
     from scipy.stats import rankdata
@@ -51,10 +51,10 @@ def contributions(y, folds, ranks):
     for repeat, of_repeat in enumerate(folds):
         for fold, label in np.ndindex(n_folds, 2):
             rows = np.flatnonzero((of_repeat == fold) & (y == label))
-            n, n_other = len(rows), (of_repeat == fold).sum() - len(rows)
+            n_other = (of_repeat == fold).sum() - len(rows)
             lower = ranks[repeat, rows] - rankdata(ranks[repeat, rows])
-            share = (lower if label else n_other - lower) / n_other
-            found[repeat, rows] = (share - share.mean()) / (n * max(n - 1, 1)) ** 0.5
+            share = lower / n_other
+            found[repeat, rows] = (share - share.mean()) / len(rows)
     return found.mean(axis=0) / n_folds
 
 

@@ -397,7 +397,7 @@ def next_step(run: Run, plateau: int) -> str:
     """What the loop does next, and why."""
     head = git("rev-parse", "HEAD")
     row = run.row_of(head)
-    if row is None and records.path_of(head).exists():
+    if row is None and records.read(head):
         return f"log: HEAD {head:.7} is evaluated, and not logged yet"
     if row is None:
         return f"run the evaluation: HEAD {head:.7} has no row yet"

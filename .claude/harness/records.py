@@ -86,10 +86,12 @@ def save(record: Record) -> None:
 
 def read(commit: str) -> Record | None:
     """The record of a commit (full hash); None without one, or if it is damaged."""
+    if not (path := path_of(commit)).exists():
+        return None
     import numpy as np
 
     try:
-        with np.load(path_of(commit)) as arrays:
+        with np.load(path) as arrays:
             record = dict(arrays)
         texts = {name: json.loads(str(record.pop(name))) for name in TEXTS}
     # A KeyError: it was written by an older harness.
