@@ -128,7 +128,7 @@ def notes(rows: Rows, table: Table, folds) -> list[str]:
         names = ", ".join(map(repr, leaks))
         why = "(each) tells the classes by itself; what is known only after the target"
         found.append(f"leak: {names} {why}, {cure}")
-    if table.path.name != "heart.csv" and TEMPLATE in PROGRAM.read_text():
+    if table.path.name != "heart.csv" and TEMPLATE in PROGRAM.read_text("utf-8"):
         what = "say there what your columns mean, since a sentence on each is worth"
         more = "more than many iterations"
         found.append(f"steering: program.md speaks of heart.csv; {what} {more}")
@@ -207,7 +207,7 @@ def cure() -> str:
 def gate() -> str:
     """The gate answers in the client: its command, word for word, on a call."""
     said = client.check_settings()
-    command = re.search(r"command: '(.*hooks\.py.*)'", COMMAND.read_text())[1]
+    command = re.search(r"command: '(.*hooks\.py.*)'", COMMAND.read_text("utf-8"))[1]
     call = {"hook_event_name": "PreToolUse", "tool_name": "Bash"}
     call |= {"tool_input": {"command": "git status --short"}}
     done = subprocess.run(
