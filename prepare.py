@@ -30,6 +30,7 @@ import gc
 import re
 import signal
 import time
+from functools import partial
 
 # The clock of the budget.
 START = time.monotonic()
@@ -223,11 +224,13 @@ def evaluate_train(block: Block, prints: bool) -> None:
         with server_of(source, prints) as server:
             # The server loads its libraries meanwhile.
             say_sandbox()
-            ratchet.check_frozen_files()
-            ratchet.check_table(table.sha256_of(TABLE))
+            if run := ratchet.run_of_head():
+                ratchet.check_frozen_since(run)
+                ratchet.check_table(run, table.sha256_of(TABLE))
             X, y = load_data()
             scores, arrays = score(server, X, y)
-            arrays |= noise.against_bar(ratchet.bar_of_head(), y, **arrays)
+            if run and run.bar:
+                arrays |= noise.against_bar(run.bar.commit, y, **arrays)
         vars(block).update({key: f"{value:.6f}" for key, value in scores.items()})
         block.status = "ok"
     except Crash as crash:
@@ -281,7 +284,7 @@ def check() -> bool:
         rows = table.load(TABLE)
         items = checks_of(rows)
     except table.Unusable as faults:
-        rows, items = faults.rows, {"table": lambda: table.load(TABLE)}
+        rows, items = faults.rows, {"table": partial(preflight.refuse, faults)}
     items |= {
         "budget": lambda: preflight.budget(BUDGET_S),
         "frozen": preflight.frozen,
@@ -329,10 +332,10 @@ def weak() -> bool:
     """Print where the bar, the model to beat, is weak."""
     from harness import weak
 
-    ratchet.check_frozen_files()
-    ratchet.check_table(table.sha256_of(TABLE))
-    bar = ratchet.current_run().bar
-    record = records.read(bar.commit) if bar else None
+    run = ratchet.current_run()
+    ratchet.check_frozen_since(run)
+    ratchet.check_table(run, table.sha256_of(TABLE))
+    record = records.read(run.bar.commit) if run.bar else None
     if record is None or record.ranks is None:
         again = f"{ratchet.EVALUATE}, then uv run prepare.py log"
         raise Refused(f"there is no record of a commit that was kept: {again}")
@@ -346,12 +349,13 @@ def log() -> bool:
     Where there is nothing to log, what is next is said all the same.
     """
     try:
-        line, row = ratchet.log(MIN_GAIN)
+        run, row = ratchet.log(MIN_GAIN)
     except Refused:
         with contextlib.suppress(Refused):
             show_state()
         raise
-    print(line, *noise.lines(ratchet.current_run(), row.commit, MIN_GAIN), sep="\n")
+    lines = [ratchet.line_of(run, row), *noise.lines(run, row.commit, MIN_GAIN)]
+    print("\n".join(lines))
     ratchet.put_run_log_away(row.commit)
     return show_state()
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import prepare
-from harness.sandbox import has_seccomp, landlock_version
+from harness.sandbox import landlock_version, seccomp_library
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = [".claude", "data", "prepare.py", "train.py", "program.md", "pyproject.toml"]
@@ -35,7 +35,7 @@ needs_landlock = pytest.mark.skipif(
     not landlock_version(), reason="no Landlock here: native code may open files"
 )
 needs_seccomp = pytest.mark.skipif(
-    not has_seccomp(), reason="no seccomp or no libseccomp.so.2 here"
+    not seccomp_library(), reason="no seccomp or no libseccomp.so.2 here"
 )
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/environ").exists(), reason="no /proc: no process is found"
@@ -123,8 +123,8 @@ class Project:
     def check(self, *names):
         """What these items of the check print; the whole check takes 6 s."""
         items = f"{{name: getattr(preflight, name) for name in {names}}}"
-        report = f"preflight.report({items}, notes=[])"
-        return self.python(f"from harness import preflight; {report}")
+        code = f"from harness import preflight; preflight.report({items})"
+        return self.python(code)
 
     def python(self, code):
         """What this code prints, run beside prepare.py, whose modules it can import."""

@@ -17,7 +17,7 @@ from harness import judge, sandbox
 from harness.errors import Crash
 
 needs_seccomp = pytest.mark.skipif(
-    not sandbox.has_seccomp(), reason="no seccomp here, by which to take it away"
+    not sandbox.seccomp_library(), reason="no seccomp here, by which to take it away"
 )
 ALL_LIBRARIES = f"import {', '.join(judge.LIBRARIES)}\n"
 DUMMY = b"""

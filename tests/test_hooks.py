@@ -27,12 +27,6 @@ def started(tmp_path_factory):
     return project
 
 
-@pytest.fixture
-def run(started, tmp_path):
-    """A copy of it."""
-    return started.copy(tmp_path / "project")
-
-
 def hook(project, event, tool="Bash", more=None, environ=None, **tool_input):
     """What the hook prints on one call of the client, as an object; {} for nothing."""
     call = {"hook_event_name": event, "tool_name": tool, "tool_input": tool_input}

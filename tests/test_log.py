@@ -20,7 +20,6 @@ HYPOTHESIS = "an idea"
 def feature_fn(X):
     return X
 """
-HEADER = "\t".join(COPIED) + "\n"
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +29,6 @@ def started(tmp_path_factory):
     project.git("checkout", "-qb", "autoresearch/night")
     project.pretend_and_log("0.900000")
     return project
-
-
-@pytest.fixture
-def run(started, tmp_path):
-    """A copy of it."""
-    return started.copy(tmp_path / "project")
 
 
 def state(project):

@@ -145,12 +145,10 @@ def test_an_unpacked_archive_is_told_how_to_become_a_repository(project, inside)
         project.shell(
             "cd .. && git init -q && touch x && git add x && git commit -qm x"
         )
-    frozen = "import sys; sys.path.insert(0, '.claude'); from harness import preflight"
-    check = f'python -c "{frozen}; preflight.report(dict(f=preflight.frozen), [])"'
-    said = project.shell(check)
-    assert said.startswith("FAIL f: git ") and "git init" in said
+    said = project.check("frozen")
+    assert said.startswith("FAIL frozen: git ") and "git init" in said
     project.shell(said.strip()[said.index("git init") :])
-    assert project.shell(check).startswith("ok ")
+    assert project.check("frozen").startswith("ok ")
 
 
 def test_quotes_and_line_breaks_in_the_path_stop_nothing(tmp_path):

@@ -248,11 +248,11 @@ def notes(X, y, dates) -> dict[str, list[str]]:
     """
     import pandas as pd
 
-    integers = X.select_dtypes("integer")
+    integers, formats = X.select_dtypes("integer"), date_formats(X)
     columns = {
         "dates, in X the number of days since 1970-01-01": dates,
-        "text that is dates": date_formats(X),
-        "text of rare values": rare_texts(X),
+        "text that is dates": formats,
+        "text of rare values": rare_texts(X.drop(columns=[*formats])),
         "the same in all rows": [n for n in X if X[n].nunique(dropna=False) == 1],
         "a number of its own in each row": [n for n in integers if X[n].is_unique],
     }
@@ -265,11 +265,8 @@ def notes(X, y, dates) -> dict[str, list[str]]:
 
 
 def rare_texts(X) -> list[str]:
-    """The columns of texts that are mostly rare, so that the baseline loses them.
-
-    Dates are not among them.
-    """
-    texts = [name for name in X if is_text(X[name]) and not date_format(X[name])]
+    """The columns of texts that are mostly rare, so that the baseline loses them."""
+    texts = [name for name in X if is_text(X[name])]
     shares = {name: X[name].map(X[name].value_counts(normalize=True)) for name in texts}
     return [name for name in texts if (shares[name].dropna() < RARE).mean() > 0.5]
 
@@ -287,7 +284,7 @@ def date_format(column):
     texts = pd.Series(column.dropna().unique())
     for name in DATE_FORMATS:
         options = {"format": name, "errors": "coerce", "utc": True}
-        # Of a long column the first values mostly are enough to say no.
+        # The first values are enough to say no to most formats.
         if all(pd.to_datetime(t, **options).notna().all() for t in (texts[:9], texts)):
             return name
     return None

@@ -61,9 +61,9 @@ def contributions(y, folds, ranks):
 def against_bar(bar: str, y, fold_aucs, ranks, folds) -> dict:
     """{bar, error} as Record has them; {} if the bar has no scores to compare with.
 
-    bar: its commit, or ""; y: labels (n_rows,); the rest: as in Record.
+    bar: its commit; y: labels (n_rows,); the rest: as in Record.
     """
-    record = records.read(bar) if bar else None
+    record = records.read(bar)
     if not record or record.ranks is None:
         return {}
     return {"bar": bar, "error": error_of_gain(y, folds, ranks, record.ranks)}

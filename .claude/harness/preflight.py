@@ -73,6 +73,11 @@ def report(items: dict[str, Callable[[], str]], notes: tuple | list = ()) -> boo
     return is_well
 
 
+def refuse(fault: Refused) -> str:
+    """An item that is known to be wrong already."""
+    raise fault
+
+
 def sandbox(scores_of: Callable[[bytes], dict[str, float]], table: Table) -> str:
     """The sandbox is on, no candidate reads the table, and all libraries fit inside.
 
@@ -117,7 +122,7 @@ def notes(rows: Rows, table: Table, folds) -> list[str]:
         found.append(f"rows: {rows.n_left_out} have no target and are left out ({why})")
     if formats := describe.date_formats(rows.X):
         found.append(dates_note(formats, table.read))
-    for name in describe.rare_texts(rows.X):
+    for name in describe.rare_texts(rows.X.drop(columns=[*formats])):
         example = one_line(repr(rows.X[name].dropna().iloc[0]), 60)
         lost = f"the baseline loses most of {name!r}, whose values are rare"
         found.append(f"text: {lost}, such as {example}")

@@ -46,7 +46,7 @@ HARNESS_FAULT = "crashed (harness: "
 # It overwrites run.log also where the shell has noclobber.
 EVALUATE = "uv run prepare.py evaluate >| run.log 2>&1"
 DESCRIPTION_CHARACTERS = 1000
-# Of an idea where several are named.
+# Where several ideas are named, each is cut to this.
 IDEA_CHARACTERS = 60
 # The client ends a call then, as settings.json has it.
 CALL_S = 3600  # seconds
@@ -137,6 +137,11 @@ class Run:
             numbers.append(numbers[-1] + (not is_again))
         return numbers
 
+    @property
+    def numbered(self) -> list[tuple[int, Row]]:
+        """(iteration, row) of each row."""
+        return [*zip(self.numbers, self.rows, strict=True)]
+
     def row_of(self, commit: str) -> Row | None:
         """The row of a commit, or None."""
         return next((row for row in self.rows if row.commit == commit), None)
@@ -194,10 +199,16 @@ def branch_tip(branch: str) -> str:
     return git("rev-parse", f"refs/heads/{branch}")
 
 
+def run_of_head() -> Run | None:
+    """The run that HEAD is on; None outside of a run, or without git."""
+    branch = current_branch()
+    return find_run(branch) if branch else None
+
+
 def current_run() -> Run:
     """The run that HEAD is on; NotARun if it is on none."""
-    if branch := current_branch():
-        return find_run(branch)
+    if run := run_of_head():
+        return run
     name = git("branch", "--show-current")
     where = f"branch {name}" if name else "a detached HEAD"
     raise NotARun(
@@ -205,22 +216,14 @@ def current_run() -> Run:
     )
 
 
-def check_table(table: str) -> None:
-    """Refused if the run of HEAD's branch began with another table.
+def check_table(run: Run, table: str) -> None:
+    """Refused if the run began with another table.
 
-    table: its SHA-256. Outside of a run, and before its first row, any is right.
+    table: its SHA-256. Before the first row any is right.
     """
-    branch = current_branch()
-    if branch and find_run(branch).table not in ("", table):
-        cure = f"put it back, or for a new run, git checkout -b {branch}-2"
-        raise Refused(f"the table is not the one that {branch} began with: {cure}")
-
-
-def bar_of_head() -> str:
-    """The commit whose score HEAD is to beat; "" outside of a run and at its start."""
-    branch = current_branch()
-    bar = find_run(branch).bar if branch else None
-    return bar.commit if bar else ""
+    if run.table not in ("", table):
+        cure = f"put it back, or for a new run, git checkout -b {run.branch}-2"
+        raise Refused(f"the table is not the one that {run.branch} began with: {cure}")
 
 
 # ----------------------------------------------------------------- frozen files
@@ -229,8 +232,8 @@ def check_frozen_files() -> None:
 
     A file of the harness that git does not track is refused as well.
     """
-    if branch := current_branch():
-        check_frozen_since(find_run(branch))
+    if run := run_of_head():
+        check_frozen_since(run)
 
 
 def check_frozen_since(run: Run) -> None:
@@ -259,8 +262,8 @@ def check_tracked() -> None:
 
 
 # -------------------------------------------------------------------------- log
-def log(min_gain: float) -> tuple[str, Row]:
-    """Log HEAD, and take it back if it is not kept: (the iteration's line, the row).
+def log(min_gain: float) -> tuple[Run, Row]:
+    """Log HEAD, and take it back if it is not kept: (the run, the row of HEAD).
 
     min_gain: a keep is above the bar by more. Whatever interrupts it, the next call
     goes on. When Refused, nothing is logged.
@@ -279,7 +282,7 @@ def log(min_gain: float) -> tuple[str, Row]:
         raise Refused(f"HEAD {head:.7} is not evaluated: {EVALUATE}")
     if row.status != "keep" and head != run.base:
         git("reset", "-q", "--keep", "HEAD~1")
-    return line_of(run, row), row
+    return run, row
 
 
 def append(run: Run, record: Record, min_gain: float) -> Row:

@@ -184,7 +184,7 @@ def confine(memory: int) -> None:
 
 def sandbox_parts() -> list[str]:
     """Those of WHOLE_SANDBOX that this machine has."""
-    has = landlock_version() > 0, has_seccomp(), True
+    has = landlock_version() > 0, seccomp_library() is not None, True
     return list(itertools.compress(WHOLE_SANDBOX, has))
 
 
@@ -312,11 +312,6 @@ def seccomp_library():
         return ctypes.CDLL(SECCOMP_LIBRARY)
     except OSError:
         return None
-
-
-def has_seccomp() -> bool:
-    """Whether this machine has libseccomp, and a kernel that takes its filters."""
-    return seccomp_library() is not None
 
 
 def seccomp(library, pid: int) -> None:

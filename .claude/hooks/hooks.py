@@ -286,7 +286,8 @@ def is_alive(client: str) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        # It runs as another user.
+        pass
     return True
 
 

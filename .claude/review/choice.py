@@ -8,7 +8,7 @@ from functools import partial
 from statistics import NormalDist
 
 # ---------------------------------------------------------------- constants
-# Of the bootstrap.
+# The number of bootstrap samples, and their seed.
 RESAMPLES, SEED = 1000, 1996
 # Of a class with more rows, so many groups of rows are drawn: the error of a gain is
 # known by RESAMPLES only as long as these are more than what is drawn.
@@ -192,7 +192,7 @@ def weighted_aucs(ranks, y, weights):
 
     positive, negative = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
     negative = negative[np.argsort(ranks[negative])]
-    # Of so many of the lowest negative rows, the weight.
+    # The total weight of the k lowest negative rows, for each k.
     lowest = np.zeros((1 + len(negative), weights.shape[1]))
     np.cumsum(weights[negative], axis=0, out=lowest[1:])
     for_sides = partial(np.searchsorted, ranks[negative], ranks[positive])

@@ -50,8 +50,7 @@ def draw_scores(axes, review: Review, run: Run) -> None:
     start, last = review.keeps[0].val_auc, run.numbers[-1]
     x = [keep.iteration for keep in review.keeps]
     y = [keep.val_auc for keep in review.keeps]
-    rows = [*zip(run.numbers, run.rows, strict=True)]
-    scored = [number for number, row in rows if row.val_auc]
+    scored = [number for number, row in run.numbered if row.val_auc]
     if review.luck:
         edge = [start + climb for climb in review.luck.band]
         at, edge = [*scored, last], [*edge, edge[-1]]
@@ -59,7 +58,7 @@ def draw_scores(axes, review: Review, run: Run) -> None:
         axes.fill_between(at, start, edge, step="post", color=BAND, lw=0, label=label)
     # Far below the keeps a discard is drawn at the foot.
     foot = min(y) - max(0.7 * (max(y) - min(y)), 0.005)
-    failed = [(number, row) for number, row in rows if row.status == "discard"]
+    failed = [(n, row) for n, row in run.numbered if row.status == "discard"]
     at = [number for number, _ in failed]
     values = [max(float(row.val_auc), foot) for _, row in failed]
     axes.scatter(at, values, s=16, color=GREY, alpha=0.6, lw=0, label="discarded")
@@ -81,8 +80,7 @@ def draw_scores(axes, review: Review, run: Run) -> None:
 
 def draw_crashes(axes, run: Run) -> None:
     """A cross at the foot for each crash, and the legend of all."""
-    rows = zip(run.numbers, run.rows, strict=True)
-    if crashed := [number for number, row in rows if row.status == "crash"]:
+    if crashed := [number for number, row in run.numbered if row.status == "crash"]:
         look = {"marker": "x", "s": 20, "color": CRASHED, "lw": 1, "label": "crashed"}
         foot = axes.get_xaxis_transform()
         axes.scatter(crashed, [0.02] * len(crashed), transform=foot, **look)

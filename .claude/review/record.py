@@ -41,8 +41,7 @@ def run_called(name: str) -> Run:
 
 def kept_rows(run: Run) -> list[tuple[int, Row]]:
     """(iteration, row) of each keep; the first is the start, the first with a score."""
-    rows = zip(run.numbers, run.rows, strict=True)
-    return [(number, row) for number, row in rows if row.status == "keep"]
+    return [(number, row) for number, row in run.numbered if row.status == "keep"]
 
 
 # ---------------------------------------------------------------------- records

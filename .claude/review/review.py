@@ -125,11 +125,10 @@ def draw(review: Review, run: Run) -> str:
 # ---------------------------------------------------------------- what the log says
 def summary_of(run: Run) -> Review:
     """What the log alone says of a run."""
-    # Of an iteration what its last try came to.
-    statuses = dict(zip(run.numbers, (row.status for row in run.rows), strict=True))
-    statuses.pop(0, None)
-    ends = [*statuses.values()]
-    counts = [ends.count(status) for status in ("keep", "discard", "crash")]
+    # The last try of an iteration decides what the iteration counts as.
+    ends = {number: row.status for number, row in run.numbered if number > 0}
+    statuses = [*ends.values()]
+    counts = [statuses.count(status) for status in ("keep", "discard", "crash")]
     keeps, bar = [], None
     for i, row in kept_rows(run):
         delta = gain_over(bar, row.val_auc) if bar else None

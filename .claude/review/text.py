@@ -39,8 +39,7 @@ def keep_lines(review: Review) -> list[str]:
 def progress_lines(review: Review, run: Run) -> list[str]:
     """Where a run is: its keeps, the tries since the last of them, and luck."""
     last = review.keeps[-1].iteration if review.keeps else -1
-    rows = zip(run.numbers, run.rows, strict=True)
-    tries = [(number, row) for number, row in rows if number > last]
+    tries = [(number, row) for number, row in run.numbered if number > last]
     lines = [f"{len(tries)} tries since the last keep:"] if tries else []
     for i, row in tries[-LAST:]:
         value = f"{float(row.val_auc):.4f}" if row.val_auc else "none"
