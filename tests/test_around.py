@@ -1,5 +1,6 @@
 """What happens around an evaluation: signals, git, frozen files, the folder."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -58,15 +59,22 @@ class Midway:
             start_new_session=True,
             **options,
         )
-        # Itself, the fork server, a candidate.
+        # Itself, the fork server and a candidate lead a session each; git does not.
         assert self.has(lambda n: n >= 3), f"ended: {self.process.poll()}"
 
     def has(self, holds, seconds=30):
-        """Whether holds(number of processes), within some seconds."""
+        """Whether holds(number of sessions), at some time within the seconds."""
         end = time.monotonic() + seconds
-        while not holds(len(processes_with(self.token))) and time.monotonic() < end:
+        while not (held := holds(self.n_sessions())) and time.monotonic() < end:
             time.sleep(0.05)
-        return holds(len(processes_with(self.token)))
+        return held
+
+    def n_sessions(self):
+        sessions = set()
+        for pid in processes_with(self.token):
+            with contextlib.suppress(ProcessLookupError):
+                sessions.add(os.getsid(pid))
+        return len(sessions)
 
     def end(self):
         """The block it prints, and whether all of its processes are gone."""
