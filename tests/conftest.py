@@ -246,7 +246,7 @@ def started(tmp_path_factory):
     for key, value in {"name": "Ada", "email": "ada@example.org"}.items():
         project.git("config", f"user.{key}", value)
     project.git("checkout", "-qb", "autoresearch/night")
-    project.pretend_and_log("0.895971")
+    project.pretend_and_log("0.900000")
     return project
 
 

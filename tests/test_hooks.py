@@ -10,21 +10,12 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, Project
+from conftest import ROOT
 
 from harness.errors import Refused
 from hooks.hooks import WITH_ERRORS, check_command, simple_commands
 
 RUN = "autoresearch/trial"
-
-
-@pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    """A project on the branch of a run whose baseline is logged."""
-    project = Project(tmp_path_factory.mktemp("started") / "project")
-    project.git("checkout", "-qb", RUN)
-    project.iterate((project.path / "train.py").read_text() + "\n# start\n")
-    return project
 
 
 def hook(project, event, tool="Bash", more=None, environ=None, **tool_input):
@@ -236,18 +227,8 @@ NASTY = [
     "2>&1",
     "''",
 ]
-NASTY += [
-    " ",
-    " git ",
-    " cat ",
-    "x",
-    " -m ",
-    " 'a b' ",
-    ' "a|b" ',
-    "\n#",
-    " train.py",
-    "2",
-]
+NASTY += [" ", " git ", " cat ", "x", " -m ", " 'a b' ", ' "a|b" ', "\n#", " train.py"]
+NASTY += ["2"]
 
 
 @pytest.fixture(params=["bash", "zsh"])
@@ -360,7 +341,7 @@ def test_a_call_is_granted_as_it_stands_in_the_foreground_and_to_its_end(project
 
 
 def test_a_run_is_held_to_its_branch_by_the_whole_hook(run):
-    assert gate(run, command=f"git checkout {RUN}")[0] == "allow"
+    assert gate(run, command="git checkout autoresearch/night")[0] == "allow"
     assert gate(run, command="git checkout -b autoresearch/escape")[0] == "deny"
     run.git("checkout", "-q", "trunk")
     assert gate(run, command="git checkout -b autoresearch/next")[0] == "allow"
@@ -368,31 +349,22 @@ def test_a_run_is_held_to_its_branch_by_the_whole_hook(run):
 
 def test_only_train_py_is_edited_and_no_label_or_score_is_read(project):
     (project.path / "link.md").symlink_to("data/heart.csv")
-    for tool, name, decision in [
-        ("Edit", "train.py", "allow"),
-        ("Write", "train.py", "allow"),
-        ("Edit", "prepare.py", "deny"),
-        ("Write", "new.py", "deny"),
-        ("Write", ".claude/harness/judge.py", "deny"),
-        ("Read", "prepare.py", "allow"),
-        ("Read", "data/README.md", "allow"),
-        ("Read", ".claude/harness/judge.py", "allow"),
-        ("Read", "results.tsv", "deny"),
-        ("Read", "run.log", "deny"),
-        ("Read", "data/heart.csv", "deny"),
-        ("Read", "link.md", "deny"),
-        ("Read", "../elsewhere.txt", "deny"),
-        ("Read", "README.md", "deny"),
-        ("Read", ".git/config", "deny"),
-        ("Read", ".claude/settings.local.json", "deny"),
-        ("Write", "~/train.py", "deny"),
-        ("TodoWrite", "train.py", "allow"),
-        ("NotebookEdit", "train.py", "deny"),
-        ("AskUserQuestion", "train.py", "deny"),
-    ]:
-        assert gate(project, tool, file_path=str(project.path / name))[0] == decision, (
-            name
-        )
+    judge, settings = ".claude/harness/judge.py", ".claude/settings.local.json"
+    granted = {
+        "Read": ("prepare.py", "data/README.md", judge),
+        **dict.fromkeys(("Edit", "Write", "TodoWrite"), ("train.py",)),
+    }
+    scores = "results.tsv", "run.log", "data/heart.csv", "link.md", "README.md"
+    refused = {
+        "Read": (*scores, "../elsewhere.txt", ".git/config", settings),
+        "Edit": ("prepare.py",),
+        "Write": ("new.py", judge, "~/train.py"),
+        **dict.fromkeys(("NotebookEdit", "AskUserQuestion"), ("train.py",)),
+    }
+    for decision, calls in {"allow": granted, "deny": refused}.items():
+        for tool, name in [(tool, n) for tool, names in calls.items() for n in names]:
+            said, _ = gate(project, tool, file_path=str(project.path / name))
+            assert said == decision, (tool, name)
     assert "prepare.py describe" in gate(project, "Read", file_path="/data.csv")[1]
 
 
@@ -449,13 +421,8 @@ def test_a_hook_that_breaks_is_an_error_and_never_a_grant(project):
 # ----------------------------------------------------------- at a turn's end
 def test_the_turn_ends_only_by_an_exit(run):
     assert "next: propose" in at_stop(run, "All done.")
-    for words in [
-        "HALT: no disk",
-        "**HALT:** x",
-        "HALT — x",
-        "- `HALT:` x",
-        "HALT\n\nx",
-    ]:
+    exits = "HALT: no disk", "**HALT:** x", "HALT — x", "- `HALT:` x", "HALT\n\nx"
+    for words in exits:
         assert not at_stop(run, f"So:\n{words}")
     for words in ["HALT_AUC is 0.99", "We halt: never", "HALT:"]:
         assert at_stop(run, words)
@@ -474,9 +441,9 @@ def test_the_status_says_where_the_run_stands_and_what_it_cost(run):
         options = {"input": json.dumps(call), "capture_output": True, "text": True}
         return subprocess.run(command, cwd=run.path, **options).stdout
 
-    assert "· iter 0 · start 0.8960 · $1.20" in said({"cost": {"total_cost_usd": 1.2}})
+    assert "· iter 0 · start 0.9000 · $1.20" in said({"cost": {"total_cost_usd": 1.2}})
     assert "next: propose" in said({"hook_event_name": "SessionStart"})
     resumed = {"hook_event_name": "SessionStart", "source": "resume"}
-    assert "ask the user to type /autoresearch trial" in said(resumed)
+    assert "ask the user to type /autoresearch night" in said(resumed)
     run.git("checkout", "-q", "trunk")
     assert said(resumed) == ""

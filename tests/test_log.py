@@ -22,15 +22,6 @@ def feature_fn(X):
 """
 
 
-@pytest.fixture(scope="module")
-def started(tmp_path_factory):
-    """A project on the branch of a run whose baseline is logged."""
-    project = Project(tmp_path_factory.mktemp("started") / "project")
-    project.git("checkout", "-qb", "autoresearch/night")
-    project.pretend_and_log("0.900000")
-    return project
-
-
 def state(project):
     """What the state command prints."""
     return project.run("state").stdout

@@ -134,7 +134,7 @@ def test_without_a_reflog_the_bar_and_the_count_stay(run):
     run.shell("git config core.logAllRefUpdates false && rm -r .git/logs")
     run.next_idea(1)
     assert "DISCARDED" in run.pretend_and_log("0.1").stdout
-    assert "iter 1 · 0 kept · best 0.8960" in state(run)
+    assert "iter 1 · 0 kept · best 0.9000" in state(run)
 
 
 # ------------------------------------------------------------------ the check

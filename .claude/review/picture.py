@@ -6,6 +6,7 @@ from textwrap import wrap
 import matplotlib
 from matplotlib.figure import Figure
 
+from harness.noise import IN_95_PERCENT
 from harness.ratchet import Run, difference
 from review import text
 from review.findings import Keep, Review
@@ -65,11 +66,13 @@ def draw_scores(axes, review: Review, run: Run) -> None:
     axes.step([*x, last], [*y, y[-1]], where="post", color=KEPT, lw=1.8)
     axes.scatter(x, y, s=34, color=KEPT, zorder=3, label="kept")
     holding = [keep for keep in review.keeps[1:] if keep.gain]
-    held = [(k.iteration, start + k.gain.mean, k.gain.se) for k in holding]
-    if held:
+    at = [
+        (k.iteration, start + k.gain.mean, IN_95_PERCENT * k.gain.se) for k in holding
+    ]
+    if at:
         look = {"fmt": "D", "ms": 4, "color": HOLDS, "elinewidth": 1, "alpha": 0.8}
-        label = "on rows that did not choose (± 1 se)"
-        axes.errorbar(*zip(*held, strict=True), label=label, **look)
+        label = "on rows that did not choose (95 %)"
+        axes.errorbar(*zip(*at, strict=True), label=label, **look)
     if review.chosen and len(review.keeps) > 1:
         at = review.chosen.iteration, review.chosen.val_auc
         axes.scatter(*at, s=150, facecolor="none", edgecolor=INK, lw=1.5, zorder=4)
