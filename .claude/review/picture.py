@@ -66,13 +66,13 @@ def draw_scores(axes, review: Review, run: Run) -> None:
     axes.step([*x, last], [*y, y[-1]], where="post", color=KEPT, lw=1.8)
     axes.scatter(x, y, s=34, color=KEPT, zorder=3, label="kept")
     holding = [keep for keep in review.keeps[1:] if keep.gain]
-    at = [
+    bars = [
         (k.iteration, start + k.gain.mean, IN_95_PERCENT * k.gain.se) for k in holding
     ]
-    if at:
+    if bars:
         look = {"fmt": "D", "ms": 4, "color": HOLDS, "elinewidth": 1, "alpha": 0.8}
         label = "on rows that did not choose (95 %)"
-        axes.errorbar(*zip(*at, strict=True), label=label, **look)
+        axes.errorbar(*zip(*bars, strict=True), label=label, **look)
     if review.chosen and len(review.keeps) > 1:
         at = review.chosen.iteration, review.chosen.val_auc
         axes.scatter(*at, s=150, facecolor="none", edgecolor=INK, lw=1.5, zorder=4)
