@@ -202,14 +202,14 @@ def block_of(text):
     return dict(re.findall(r"^(\w+): ?(.*)$", text, re.MULTILINE))
 
 
-def scores_of(server, source, table=None, prints=False):
+def scores_of(server, source, table=None, prints=False, n_at_once=None):
     """{metric: six digits} of a train.py, by candidates of a server that runs already.
 
     An evaluation without its own process and fork server, which take 2 s to start.
     """
     server = dataclasses.replace(server, source=source.encode(), prints=prints)
     X, y = table or prepare.load_data()
-    scores, _ = prepare.score(server, X, y, start=time.monotonic())
+    scores, _ = prepare.score(server, X, y, time.monotonic(), n_at_once)
     return {name: f"{value:.6f}" for name, value in scores.items()}
 
 

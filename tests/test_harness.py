@@ -69,7 +69,8 @@ def test_a_crash_after_the_folds_says_so_and_shows_nothing_of_the_test(server, c
     fault = "    if len(X) == 61:\n        raise ValueError('12.5')\n    return X"
     pattern = r"^test: ValueError: 12.5; the folds were done at [\d.]+ s$"
     with pytest.raises(Crash, match=pattern):
-        scores_of(server, BASELINE.replace("    return X", fault))
+        # One after the other, so that the test comes after the folds.
+        scores_of(server, BASELINE.replace("    return X", fault), n_at_once=1)
     assert "Traceback" not in capsys.readouterr().err
 
 
