@@ -201,34 +201,16 @@ def test_a_refusal_says_what_to_write_instead(command, instead):
 
 
 # ------------------------------------------- the shell reads what the gate read
-STUBS = (
-    "git",
-    "uv",
-    "grep",
-    "head",
-    "tail",
-    "cat",
-    "sed",
-    "wc",
-    "ls",
-    "date",
-    "timeout",
-)
+STUBS = ("git", "uv", "grep", "head", "tail", "cat", "sed", "wc", "ls", "date")
+STUBS += ("timeout",)
 STUB = """#!/bin/sh
 printf '%s\\001' "${0##*/}" "$@" "\x02" >> ../argv
 exit $STATUS
 """
-NASTY = [
-    *"""'"#;&|><\\$`!~=*?(){}[]^%@,-é \n\t""",
-    "&&",
-    "||",
-    ">|",
-    "&>",
-    "2>&1",
-    "''",
-]
-NASTY += [" ", " git ", " cat ", "x", " -m ", " 'a b' ", ' "a|b" ', "\n#", " train.py"]
-NASTY += ["2"]
+NASTY = [*"""'"#;&|><\\$`!~=*?(){}[]^%@,-é \n\t"""]
+NASTY += ["&&", "||", ">|", "&>", "2>&1", "''"]
+NASTY += [" ", " git ", " cat ", "x", " -m ", " 'a b' ", ' "a|b" ', "\n#"]
+NASTY += [" train.py", "2"]
 
 
 @pytest.fixture(params=["bash", "zsh"])
@@ -349,22 +331,30 @@ def test_a_run_is_held_to_its_branch_by_the_whole_hook(run):
 
 def test_only_train_py_is_edited_and_no_label_or_score_is_read(project):
     (project.path / "link.md").symlink_to("data/heart.csv")
-    judge, settings = ".claude/harness/judge.py", ".claude/settings.local.json"
-    granted = {
-        "Read": ("prepare.py", "data/README.md", judge),
-        **dict.fromkeys(("Edit", "Write", "TodoWrite"), ("train.py",)),
-    }
-    scores = "results.tsv", "run.log", "data/heart.csv", "link.md", "README.md"
-    refused = {
-        "Read": (*scores, "../elsewhere.txt", ".git/config", settings),
-        "Edit": ("prepare.py",),
-        "Write": ("new.py", judge, "~/train.py"),
-        **dict.fromkeys(("NotebookEdit", "AskUserQuestion"), ("train.py",)),
-    }
-    for decision, calls in {"allow": granted, "deny": refused}.items():
-        for tool, name in [(tool, n) for tool, names in calls.items() for n in names]:
-            said, _ = gate(project, tool, file_path=str(project.path / name))
-            assert said == decision, (tool, name)
+    for tool, name, decision in [
+        ("Edit", "train.py", "allow"),
+        ("Write", "train.py", "allow"),
+        ("Edit", "prepare.py", "deny"),
+        ("Write", "new.py", "deny"),
+        ("Write", ".claude/harness/judge.py", "deny"),
+        ("Read", "prepare.py", "allow"),
+        ("Read", "data/README.md", "allow"),
+        ("Read", ".claude/harness/judge.py", "allow"),
+        ("Read", "results.tsv", "deny"),
+        ("Read", "run.log", "deny"),
+        ("Read", "data/heart.csv", "deny"),
+        ("Read", "link.md", "deny"),
+        ("Read", "../elsewhere.txt", "deny"),
+        ("Read", "README.md", "deny"),
+        ("Read", ".git/config", "deny"),
+        ("Read", ".claude/settings.local.json", "deny"),
+        ("Write", "~/train.py", "deny"),
+        ("TodoWrite", "train.py", "allow"),
+        ("NotebookEdit", "train.py", "deny"),
+        ("AskUserQuestion", "train.py", "deny"),
+    ]:
+        said, _ = gate(project, tool, file_path=str(project.path / name))
+        assert said == decision, (tool, name)
     assert "prepare.py describe" in gate(project, "Read", file_path="/data.csv")[1]
 
 

@@ -6,7 +6,6 @@ from textwrap import wrap
 import matplotlib
 from matplotlib.figure import Figure
 
-from harness.noise import IN_95_PERCENT
 from harness.ratchet import Run, difference
 from review import text
 from review.findings import Keep, Review
@@ -65,10 +64,8 @@ def draw_scores(axes, review: Review, run: Run) -> None:
     axes.scatter(at, values, s=16, color=GREY, alpha=0.6, lw=0, label="discarded")
     axes.step([*x, last], [*y, y[-1]], where="post", color=KEPT, lw=1.8)
     axes.scatter(x, y, s=34, color=KEPT, zorder=3, label="kept")
-    holding = [keep for keep in review.keeps[1:] if keep.gain]
-    bars = [
-        (k.iteration, start + k.gain.mean, IN_95_PERCENT * k.gain.se) for k in holding
-    ]
+    gains = [(keep.iteration, keep.gain) for keep in review.keeps[1:] if keep.gain]
+    bars = [(i, start + g.mean, g.interval[1] - g.mean) for i, g in gains]
     if bars:
         look = {"fmt": "D", "ms": 4, "color": HOLDS, "elinewidth": 1, "alpha": 0.8}
         label = "on rows that did not choose (95 %)"

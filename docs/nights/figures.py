@@ -6,6 +6,7 @@ It prints a table of all outcomes and one of the pooled figures, in Markdown, an
 outcomes.png beside it.
 """
 
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -13,11 +14,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / ".claude"))
+
+from harness.noise import IN_95_PERCENT
+
 HERE = Path(__file__).parent
 # Bootstrap samples of tables, and their seed.
 SAMPLES, SEED = 10_000, 1993
-# A 95 % interval reaches so many standard errors to either side.
-IN_95_PERCENT = 1.96
 # Nights that are beside the eight tables of the primary outcome.
 HEART, DISGUISED = "heart", "in disguise"
 COLORS = {"chosen": "#0b7a5b", "FLAML": "#c07a00", "AutoGluon": "#1f5fbf"}
@@ -66,13 +69,11 @@ def pooled(outcomes: pd.DataFrame) -> dict[str, tuple]:
         found[f"chosen commit less {method}"] = -of(method, "over_chosen"), errors
     for method in ("last keep", "chosen"):
         climb = of(method, "val_auc") - of("start", "val_auc")
-        gap = climb - of(method, "over_start"), of(method, "over_start_se")
-        found[f"val gain less test gain, {method}"] = gap
-    flattery = of("chosen", "corrected") - of("chosen", "over_start")
-    found["corrected gain less test gain, chosen"] = (
-        flattery,
-        of("chosen", "over_start_se"),
-    )
+        gap, errors = climb - of(method, "over_start"), of(method, "over_start_se")
+        found[f"val gain less test gain, {method}"] = gap, errors
+    gap = of("chosen", "corrected") - of("chosen", "over_start")
+    errors = of("chosen", "over_start_se")
+    found["corrected gain less test gain, chosen"] = gap, errors
     return found
 
 

@@ -52,17 +52,18 @@ class Outcome:
     corrected_se: float | str = ""
 
 
-def methods(run: ratchet.Run, review: dict) -> dict[str, tuple]:
-    """{method: (iteration, seconds, val_auc, scores or ranks of the test rows)}."""
-    test = prepare.split(prepare.load_data()[1])[-1][1]
+def methods(run: ratchet.Run, review: dict, test) -> dict[str, tuple]:
+    """{method: (iteration, seconds, val_auc, scores or ranks of the test rows)}.
+
+    test: the numbers of the test rows, (n_test,).
+    """
     keeps = [(n, row) for n, row in run.numbered if row.status == "keep"]
     chosen = review["chosen"]["iteration"]
     picked = {"start": keeps[0], "last keep": keeps[-1]}
     picked["chosen"] = next(keep for keep in keeps if keep[0] == chosen)
-    found = {}
+    found, seconds = {}, 60 * review["minutes"]
     for method, (number, row) in picked.items():
         ranks = records.read(row.commit).ranks[0, test]
-        seconds = 60 * review["minutes"]
         found[method] = str(number), seconds, float(row.val_auc), ranks
     for method in ("FLAML", "AutoGluon"):
         file = json.loads(Path(f"{method.lower()}.json").read_text())
@@ -72,10 +73,11 @@ def methods(run: ratchet.Run, review: dict) -> dict[str, tuple]:
 
 def outcomes(night: str, run: ratchet.Run, review: dict) -> list[Outcome]:
     """The rows of a night, in the order of methods()."""
-    y = prepare.load_data()[1]
-    y_test, rows = y[prepare.split(y)[-1][1]], []
+    _, y = prepare.load_data()
+    test = prepare.split(y)[-1][1]
+    y_test, rows = y[test], []
     template = git("rev-parse", "--short=7", f"{run.base}~1")
-    found = methods(run, review)
+    found = methods(run, review, test)
     ranks = {method: rankdata(scores) for method, (*_, scores) in found.items()}
     for method, (iteration, seconds, val_auc, _) in found.items():
         gains = []
