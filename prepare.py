@@ -3,23 +3,24 @@
     uv run prepare.py            check the data, the harness and git before a night
     uv run prepare.py describe   what the train part looks like, column by column
     uv run prepare.py evaluate   score train.py
-    uv run prepare.py weak       where the kept model is weak, part by part of the table
+    uv run prepare.py weak       the parts of the table where the kept model is weak
     uv run prepare.py log        log HEAD's score, and take HEAD back if it is not kept
     uv run prepare.py state      where the run stands and what comes next
     uv run prepare.py tried      what all runs have tried on this table
-    uv run prepare.py limit      <tag> [iterations] [hours, as in 8h]: when a run ends
-    uv run prepare.py progress   where a run is, with a picture: [branch]
+    uv run prepare.py limit      set when a run ends: tag [iterations] [hours, as 8h]
+    uv run prepare.py progress   how far a run is, with a picture: [branch]
     uv run prepare.py review     which commit to take: [branch ...] [--json]
 
-This process has the labels and computes the metrics, and never runs a line of train.py:
-candidates do, which never have the labels of the rows they score. Its modules are in
-.claude/harness (the night) and .claude/review (the morning): docs/design.md.
+This process has the labels and computes the metrics, and never runs a line of train.py.
+Other processes do, the candidates, without the labels of the rows they score. The
+modules are in .claude/harness (the night) and .claude/review (the morning); see
+docs/design.md.
 """
 
 import os
 import sys
 
-# Modules are Python's, a library's or in .claude, and never a file beside this one.
+# Import from Python, the libraries and .claude alone, never a file beside this one.
 FOLDER = os.path.dirname(os.path.realpath(__file__))
 sys.path[:] = [path for path in sys.path if path != FOLDER] + [f"{FOLDER}/.claude"]
 
@@ -32,7 +33,7 @@ import signal
 import time
 from functools import partial
 
-# The clock of the budget.
+# The budget of an evaluation begins here.
 START = time.monotonic()
 
 from harness import noise, preflight, ratchet, records, table
@@ -54,35 +55,35 @@ from harness.sandbox import (
     sandbox_parts,
 )
 
-# ------------------------------------------------- what you may set for a run
+# -------------------------------------------------- settings: yours, between runs
 # The table, a CSV file.
 DATA = HERE / "data" / "heart.csv"
-# More arguments of pandas.read_csv, such as {"sep": ";", "na_values": ["?"]}.
+# Further arguments of pandas.read_csv, such as {"sep": ";", "na_values": ["?"]}.
 READ = {}
-# The column that is the target, and which rows are positive: a pandas expression of the
-# target, such as "num > 0" or "income == '>50K'". All other columns are features.
+# The target column, and a pandas expression of it that marks the positive rows, such as
+# "num > 0" or "income == '>50K'". All other columns are features.
 TARGET = "num"
 POSITIVE = "num > 0"
-# The share of the rows that is the test part, which only the user's review sees, and
-# the folds of the cross-validation on the rest, the train part.
+# The share of the rows in the test part, which only the user's review reports on, and
+# the number of folds of the cross-validation on the rest, the train part.
 TEST_SIZE = 0.20
 N_SPLITS = 5
-# How often the cross-validation is repeated, each time with other folds. On a small
-# table more than one repeat takes luck out of the score.
+# The number of cross-validations, each with other folds. On a small table several of
+# them make the score less noisy.
 N_REPEATS = 1
-# A keep must be above the bar by more than this.
+# A commit is kept if it is above the last keep by more than this.
 MIN_GAIN = 0.0
-# The time of one evaluation, from its start to its last score.
-BUDGET_S = 180  # seconds of wall clock
-# From this val_auc on the loop halts: it is a leak until shown otherwise.
+# The wall-clock limit of one evaluation.
+BUDGET_S = 180  # seconds
+# The loop halts at this val_auc, since a score as high is likely to be a leak.
 HALT_AUC = 0.99
-# After this many iterations without a keep another kind of idea is called for.
+# After this many iterations without a keep the agent is told to change its approach.
 PLATEAU = 5
 # The seed of the split, of the folds, and of numpy and random in candidates.
 SEED = 42
 # The share of the machine's memory that all candidates together may use.
 MEMORY_SHARE = 0.8
-# A longer train.py is not read.
+# A longer train.py is refused.
 SOURCE_BYTES = 100_000  # bytes
 
 # ------------------------------------------------------------------- constants
@@ -94,7 +95,7 @@ JOBS = [f"fold {k + 1}" for k in range(N_FOLDS)] + [TEST]
 
 # ------------------------------------------------------------------------ data
 def load_data():
-    """X, a frame of all rows, missing values NaN, and y, 0/1 (n_rows,)."""
+    """X, a DataFrame of all rows with NaN for missing values, and y, 0/1 (n_rows,)."""
     rows = table.load(TABLE)
     return rows.X, rows.y
 
@@ -102,8 +103,8 @@ def load_data():
 def split(y):
     """Pairs (fit rows, held-out rows): N_FOLDS folds of the train part, then the test.
 
-    Each N_SPLITS of them partition the train part; the last pair is (train part, test
-    part).
+    Each group of N_SPLITS folds partitions the train part; the last pair is (train
+    part, test part).
     """
     import numpy as np
     from sklearn.model_selection import RepeatedStratifiedKFold, train_test_split
@@ -120,16 +121,16 @@ def split(y):
 
 # ----------------------------------------------------------------------- score
 def server_of(source: bytes, prints: bool = False):
-    """A context: the fork server of this train.py."""
+    """A context manager: the fork server of this train.py."""
     return fork_server(source, SEED, len(JOBS), MEMORY_SHARE, prints)
 
 
 def score(server: ForkServer, X, y, start=START, n_at_once=None, say=say):
     """(scores, arrays) of the server's train.py; Crash if a job has no answer.
 
-    scores: val_auc, test_auc and test_acc; arrays: as Record has them; start: when the
-    budget began, a time of time.monotonic; n_at_once: as answers() has it; say: called
-    with a line on each job that has ended.
+    scores: val_auc, test_auc and test_acc; arrays: as in Record; start: when the budget
+    began, by time.monotonic; n_at_once: as in answers(); say: called with a line for
+    each job that has ended.
     """
     from sklearn.metrics import accuracy_score, roc_auc_score
 
@@ -139,8 +140,8 @@ def score(server: ForkServer, X, y, start=START, n_at_once=None, say=say):
         for i, answer in answers(server, jobs, X, y, start + BUDGET_S, n_at_once):
             scored[i], seconds = answer, time.monotonic() - start
             aucs[i] = roc_auc_score(y[pairs[i][1]], answer[1:])
-            # A single fold's AUC is for the user alone: with those of several models
-            # the held-out labels could be worked out.
+            # A single fold's AUC is shown to the user alone, since those of several
+            # models are enough to work out the held-out labels.
             shown = f"auc {aucs[i]:.4f}" if server.prints and i < N_FOLDS else "done"
             say(f"{JOBS[i]}: {shown} ({seconds:.1f} s)\n")
     except Crash as crash:
@@ -155,7 +156,7 @@ def score(server: ForkServer, X, y, start=START, n_at_once=None, say=say):
 def score_alone(source: bytes, X, y) -> dict:
     """{fold_aucs, ranks, folds} as Record has them, each fold fitted by itself.
 
-    No other candidate is alive meanwhile, and none was forked by the same server.
+    Each candidate runs alone, and has a fork server of its own.
     Threads and memory are those of an evaluation. Test rows have no ranks.
     """
     from sklearn.metrics import roc_auc_score
@@ -174,7 +175,7 @@ def score_alone(source: bytes, X, y) -> dict:
 def arrays_of(fold_aucs, pairs, scored, n_rows):
     """{fold_aucs, ranks, folds} as Record has them.
 
-    pairs: of split(); scored: {number of the pair: answer}, the test perhaps without.
+    pairs: of split(); scored: {number of the pair: answer}, perhaps without the test's.
     """
     import numpy as np
     from scipy.stats import rankdata
@@ -193,9 +194,9 @@ def arrays_of(fold_aucs, pairs, scored, n_rows):
 
 # -------------------------------------------------------------------- evaluate
 def evaluate(prints: bool = False) -> bool:
-    """Print the block of train.py, whatever happens; True if its status is ok.
+    """Print the block of train.py in any case; True if its status is ok.
 
-    prints: show also what train.py prints, and the AUC of each fold.
+    prints: also show the output of train.py, and the AUC of each fold.
     """
     block, fault = Block(), ratchet.HARNESS_FAULT
     block.status = f"{fault}a bug of the harness: its traceback is above)"
@@ -214,7 +215,7 @@ def evaluate(prints: bool = False) -> bool:
 
 
 def evaluate_train(block: Block, prints: bool) -> None:
-    """Fill in the block, and keep its record if train.py is a commit's."""
+    """Fill in the block, and save its record if train.py is as committed."""
     arrays = {}
     try:
         block.commit = ratchet.commit_of_train()
@@ -230,7 +231,8 @@ def evaluate_train(block: Block, prints: bool) -> None:
             X, y = load_data()
             scores, arrays = score(server, X, y)
             if run and run.bar:
-                arrays |= noise.against_bar(run.bar.commit, y, **arrays)
+                ranks, folds = arrays["ranks"], arrays["folds"]
+                arrays |= noise.against_bar(run.bar.commit, y, folds, ranks)
         vars(block).update({key: f"{value:.6f}" for key, value in scores.items()})
         block.status = "ok"
     except Crash as crash:
@@ -263,7 +265,7 @@ def hypothesis(source: bytes) -> str:
 
 
 def check_place() -> None:
-    """Refused if the project or the table lies where candidates may read."""
+    """Refused if candidates could read the project or the table."""
     for place in (HERE, TABLE.path.resolve()):
         for root in readable_system():
             if place.is_relative_to(root):
@@ -271,14 +273,14 @@ def check_place() -> None:
 
 
 def say_sandbox() -> None:
-    """Say on stderr what keeps the sandbox, where that is not all that could."""
+    """Say on stderr which layers of the sandbox are on, if some are missing."""
     if sandbox_parts() != WHOLE_SANDBOX:
         say(f"sandbox: {sandbox_in_words()} (uv run prepare.py)\n")
 
 
 # ---------------------------------------------------------------- the commands
 def check() -> bool:
-    """Say line by line what would stop a night; True if nothing would."""
+    """Print what would stop a night, line by line; True if nothing would."""
     check_place()
     try:
         rows = table.load(TABLE)
@@ -329,7 +331,7 @@ def describe() -> bool:
 
 
 def weak() -> bool:
-    """Print where the bar, the model to beat, is weak."""
+    """Print where the model to beat is weak."""
     from harness import weak
 
     run = ratchet.current_run()
@@ -344,9 +346,9 @@ def weak() -> bool:
 
 
 def log() -> bool:
-    """Log HEAD, and say what became of it, what may be chance, and what is next.
+    """Log HEAD; print its row, how much of it may be chance, and what is next.
 
-    Where there is nothing to log, what is next is said all the same.
+    What is next is printed also where there is nothing to log.
     """
     try:
         run, row = ratchet.log(MIN_GAIN)
@@ -356,7 +358,7 @@ def log() -> bool:
         raise
     lines = [ratchet.line_of(run, row), *noise.lines(run, row.commit, MIN_GAIN)]
     print("\n".join(lines))
-    ratchet.put_run_log_away(row.commit)
+    ratchet.archive_run_log(row.commit)
     return show_state()
 
 
@@ -389,7 +391,7 @@ def limit(*words: str) -> bool:
 
 
 def progress(branch: str = "") -> bool:
-    """Print and draw where a run is, without a fit or a look at the test part."""
+    """Print and draw how far a run is, without a fit or a look at the test part."""
     from review import review as morning
 
     return morning.progress(branch, MIN_GAIN)
@@ -408,7 +410,7 @@ def review(*branches: str, json: bool = False) -> bool:
 
 
 # ------------------------------------------------------------------------ main
-# The function of each command, how many words it takes, and its option.
+# The function of each command, the most words it takes, and its option.
 COMMANDS = {
     "check": (check, 0, ""),
     "describe": (describe, 0, ""),
@@ -424,11 +426,14 @@ COMMANDS = {
 
 
 def main() -> int:
-    """Run the command; exit status 0 done, 1 crashed, 2 usage, 3 refused."""
+    """Run the command; returns the exit status.
+
+    0 done, 1 crashed or not well, 2 wrong usage, 3 refused, 130 interrupted.
+    """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(encoding="utf-8", errors="replace")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # What nohup has switched off stays off.
+        # A signal that nohup has switched off stays off.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     parser = argparse.ArgumentParser(
@@ -436,8 +441,8 @@ def main() -> int:
     )
     parser.add_argument("command", nargs="?", default="check", choices=COMMANDS)
     parser.add_argument("words", nargs="*", help="runs, or limits: see above")
-    parser.add_argument("--json", action="store_true", help="review: as one object")
-    parser.add_argument("--prints", action="store_true", help="evaluate: train.py's")
+    parser.add_argument("--json", action="store_true", help="review: print JSON")
+    parser.add_argument("--prints", action="store_true", help="evaluate: show output")
     args = parser.parse_args()
     function, n_words, option = COMMANDS[args.command]
     options = {name: True for name in ("json", "prints") if getattr(args, name)}
@@ -460,15 +465,15 @@ def main() -> int:
 
 
 def interrupt(number, frame):
-    """Interrupt the command once; what it then does to end is not interrupted."""
+    """Interrupt the command once; its cleaning up is not interrupted."""
     for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
-    # A command is short: collecting garbage, and taking libraries down at the end,
-    # would take a fifth of its time.
+    # Commands are short: garbage collection, and unloading the libraries at the end,
+    # would cost a fifth of their time.
     gc.disable()
     status = main()
     os._exit(status)

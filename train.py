@@ -1,9 +1,9 @@
-"""The one file of the run that changes: features and pipeline.
+"""The only file that a run changes: features and pipeline.
 
 The frozen harness (prepare.py) runs it in fresh processes and measures val_auc.
 """
 
-if __name__ == "__main__":  # by hand: prepare.py evaluate, with what this prints
+if __name__ == "__main__":  # by hand: evaluate, and show prints
     import os
     import sys
     from pathlib import Path
@@ -17,24 +17,24 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-HYPOTHESIS = "baseline: medians, scaling, one-hot codes, logistic regression"
+HYPOTHESIS = "baseline: medians, scaling, one-hot text, logistic regression"
 
 
 def feature_fn(X):
-    """The features of some rows: a pandas.DataFrame in, as many rows out, in order.
+    """The features of a DataFrame X: the same rows in the same order.
 
-    Called for the rows to fit and for the held-out rows apart. Missing values are NaN.
+    Called separately for the rows to fit and the held-out rows. Missing values are NaN.
     """
     return X
 
 
 def build_pipeline():
-    """A fresh, unfitted scikit-learn estimator; what it learns, it learns in fit."""
+    """A fresh, unfitted scikit-learn estimator; it learns in fit alone."""
     numbers = make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True),
         StandardScaler(),
     )
-    # Text, yes and no, dates: a 0/1 column per value, and one for all rare values.
+    # Text, booleans, dates: a 0/1 column per value, and one for all rare values.
     others = make_pipeline(
         FunctionTransformer(as_text),
         SimpleImputer(strategy="most_frequent", keep_empty_features=True),
@@ -52,5 +52,5 @@ def build_pipeline():
 
 
 def as_text(X):
-    """All columns as text, missing values kept."""
+    """All columns as text; missing values stay missing."""
     return X.astype(str).where(X.notna())

@@ -74,7 +74,7 @@ def test_the_standard_error_of_a_mean_is_the_textbooks(n_rows):
     y, values = np.arange(n_rows) % 2, random.normal(size=n_rows)
     group, drawn = choice.draw_rows(y, y >= 0)
     inside = np.bincount(group, values) @ drawn
-    found = choice.numbers(np.full(choice.RESAMPLES, 0.5), inside, drawn)
+    found = choice.estimate(np.full(choice.RESAMPLES, 0.5), inside, drawn)
     of_classes = [(y == k).sum() * values[y == k].var() for k in (0, 1)]
     assert found["se"] == pytest.approx(sum(of_classes) ** 0.5, rel=0.1)
     ends = stats.norm.interval(0.95, found["mean"], found["se"])
@@ -84,7 +84,7 @@ def test_the_standard_error_of_a_mean_is_the_textbooks(n_rows):
 def test_noise_of_the_resamples_is_not_taken_for_an_error_of_the_gain():
     _, drawn = choice.draw_rows(np.arange(N_ROWS) % 2, np.arange(N_ROWS) >= 0)
     noise = np.random.default_rng(0).normal(size=choice.RESAMPLES)
-    assert choice.numbers(noise, noise, drawn)["se"] < 0.25
+    assert choice.estimate(noise, noise, drawn)["se"] < 0.25
 
 
 # ---------------------------------------------------------- whole nights

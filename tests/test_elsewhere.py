@@ -19,7 +19,7 @@ from harness.errors import Crash
 needs_seccomp = pytest.mark.skipif(
     not sandbox.seccomp_library(), reason="no seccomp here, by which to take it away"
 )
-ALL_LIBRARIES = f"import {', '.join(judge.LIBRARIES)}\n"
+ALL_LIBRARIES = f"import {', '.join(judge.PRELOADED)}\n"
 DUMMY = b"""
 from sklearn.dummy import DummyClassifier as build_pipeline
 def feature_fn(X):

@@ -31,7 +31,8 @@ MANAGED_ONLY = ("allowManagedHooksOnly", "strictPluginOnlyCustomization")
 # commands that read or write them; it has no rules on Write(a file).
 COMMANDS = (
     *(f"uv run prepare.py {word}" for word in ("evaluate", "log", "state", "tried")),
-    *("uv run prepare.py", "uv run prepare.py limit tag", "uv run prepare.py describe"),
+    *(f"uv run prepare.py {word}" for word in ("weak", "describe", "limit tag")),
+    "uv run prepare.py",
     *("git status --short", "git checkout -b autoresearch/tag", "date +%b%d"),
     'git commit --no-gpg-sign --no-verify -qm "idea" train.py',
     *(r'grep "^val_auc:\|^wall_time_s:\|^status:" run.log', "tail -n 100"),

@@ -25,7 +25,7 @@ from harness.errors import Crash, Refused, one_line, say
 
 # -------------------------------------------------------------------- constants
 # The fork server loads these, where train.py imports them.
-LIBRARIES = ("sklearn", "pandas", "numpy", "scipy", "lightgbm", "xgboost", "flaml")
+PRELOADED = ("sklearn", "pandas", "numpy", "scipy", "lightgbm", "xgboost", "flaml")
 # It always loads these: every candidate needs them to read its job.
 ALWAYS = ("numpy", "pandas")
 SERVE = (
@@ -151,14 +151,14 @@ def candidates_environment(seed: int, n_threads: int) -> dict[str, str]:
 
 
 def libraries(source: bytes) -> set[str]:
-    """Modules of LIBRARIES that train.py imports, which are safe to load in advance."""
+    """Modules of PRELOADED that train.py imports, which are safe to load in advance."""
     nodes = syntax_nodes(source)
     names = [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
     froms = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
     names += [f"{n.module}.{a.name}" for n in froms for a in n.names]
     # Modules that lie deeper may be scripts.
     parts = [name.split(".")[:2] for name in names]
-    return {".".join(part) for part in parts if part[0] in LIBRARIES}
+    return {".".join(part) for part in parts if part[0] in PRELOADED}
 
 
 def syntax_nodes(source: bytes) -> list[ast.AST]:

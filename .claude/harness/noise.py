@@ -5,7 +5,7 @@ error of a gain), and how far do as many ideas climb that are all worth the same
 """
 
 from harness import records
-from harness.ratchet import Run
+from harness.ratchet import Run, is_kept
 from harness.records import Record
 
 # -------------------------------------------------------------------- constants
@@ -58,10 +58,10 @@ def contributions(y, folds, ranks):
     return found.mean(axis=0) / n_folds
 
 
-def against_bar(bar: str, y, fold_aucs, ranks, folds) -> dict:
+def against_bar(bar: str, y, folds, ranks) -> dict:
     """{bar, error} as Record has them; {} if the bar has no scores to compare with.
 
-    bar: its commit; y: labels (n_rows,); the rest: as in Record.
+    bar: its commit; y: labels (n_rows,); folds, ranks: as in Record.
     """
     record = records.read(bar)
     if not record or record.ranks is None:
@@ -112,7 +112,7 @@ def luck(errors, n_ideas: int, min_gain: float):
     scores = noise * random.standard_normal((1 + n_ideas, NIGHTS))
     bar, climbs = scores[0], []
     for score in scores:
-        bar = np.where(score - bar > min_gain, score, bar)
+        bar = np.where(is_kept(score - bar, min_gain), score, bar)
         climbs.append(bar - scores[0])
     return np.mean(climbs, axis=1), np.percentile(climbs, LUCKY, axis=1)
 

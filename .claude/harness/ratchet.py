@@ -304,19 +304,34 @@ def append(run: Run, record: Record, min_gain: float) -> Row:
 
 
 def row_for(run: Run, block: records.Block, min_gain: float) -> Row:
-    """The row of a block: kept if it is above the bar, or if there is no bar yet."""
-    words, status = [block.hypothesis or subject_of_head()], "keep"
-    if block.status != "ok":
-        status = "crash"
+    """The row of a block, with its status."""
+    words = [block.hypothesis or subject_of_head()]
+    status = status_of(run.bar, block.val_auc, min_gain)
+    if status == "crash":
         words.append(f"[{block.status.removeprefix('crashed (').removesuffix(')')}]")
-    elif run.bar and (gain := gain_over(run.bar, block.val_auc)) <= min_gain:
-        status = "discard"
-        if gain > 0:
-            words.append(f"[a gain, but not of more than MIN_GAIN = {min_gain}]")
+    elif status == "discard" and gain_over(run.bar, block.val_auc) > 0:
+        words.append(f"[a gain, but not of more than MIN_GAIN = {min_gain}]")
     metrics = block.val_auc, block.test_auc, block.test_acc, block.wall_time_s
     logged_at = datetime.now(UTC).isoformat(timespec="seconds")
     description = one_line(" ".join(words), DESCRIPTION_CHARACTERS)
     return Row(block.commit, *metrics, status, logged_at, description)
+
+
+def status_of(bar: Row | None, val_auc: str, min_gain: float) -> str:
+    """keep, discard or crash; without a bar, every score is kept."""
+    if not val_auc:
+        return "crash"
+    if bar is None or is_kept(gain_over(bar, val_auc), min_gain):
+        return "keep"
+    return "discard"
+
+
+def is_kept(gain, min_gain: float):
+    """Whether a gain over the bar is enough to be kept; of an array, for each gain.
+
+    The night, the review's check of it and the simulations of chance all ask this.
+    """
+    return gain > min_gain
 
 
 def subject_of_head() -> str:
@@ -361,7 +376,7 @@ def difference(gain: float) -> str:
     return next((text for text in texts if float(text)), texts[0])
 
 
-def put_run_log_away(commit: str) -> None:
+def archive_run_log(commit: str) -> None:
     """Move run.log beside the commit's record.
 
     If the next commit fails, the grep for its metrics must not find these.
@@ -411,7 +426,7 @@ def next_step(run: Run, plateau: int) -> str:
     if since >= plateau:
         failed = [one_line(r.idea, IDEA_CHARACTERS) for r in run.rows[last + 1 :]]
         words = f"{since} in a row without a keep: change the kind of idea"
-        return f"propose: {words}, unlike these: {'; '.join(failed[-plateau:])}"
+        return f"propose: {words}; these failed: {'; '.join(failed[-plateau:])}"
     return "propose"
 
 

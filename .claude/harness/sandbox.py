@@ -172,11 +172,11 @@ def confine(memory: int) -> None:
     # Both are looked up before the kernel stops reading.
     has_landlock, library = landlock_version() > 0, seccomp_library()
     if sys.platform == "linux":
-        must(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+        check(LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     if has_landlock:
         landlock(readable)
         none = struct.pack("Ii", LINUX_CAPABILITY_VERSION_3, 0), bytes(24)
-        must(LIBC.capset(*none), "capset")
+        check(LIBC.capset(*none), "capset")
     if library:
         seccomp(library, os.getpid())
     sys.addaudithook(audit_hook(readable))
@@ -209,9 +209,9 @@ def own_maps() -> list[str]:
     return [os.path.realpath("/proc/self/maps")] if sys.platform == "linux" else []
 
 
-def must(failed: int, part: str) -> None:
-    """OSError if the kernel did not take a part of the sandbox."""
-    if failed:
+def check(result: int, part: str) -> None:
+    """OSError unless the kernel took a part of the sandbox, which returns 0."""
+    if result:
         raise OSError(ctypes.get_errno(), f"{part} could not be put on")
 
 
@@ -294,9 +294,9 @@ def landlock(readable: list[str]) -> None:
         beneath = os.open(path, os.O_PATH)
         rule = struct.pack("=Qi", rights, beneath)
         kind = LANDLOCK_RULE_PATH_BENEATH
-        must(LIBC.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, kind, rule, 0), "Landlock")
+        check(LIBC.syscall(SYS_LANDLOCK_ADD_RULE, ruleset, kind, rule, 0), "Landlock")
         os.close(beneath)
-    must(LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0), "Landlock")
+    check(LIBC.syscall(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0), "Landlock")
     os.close(ruleset)
 
 
@@ -332,5 +332,5 @@ def seccomp(library, pid: int) -> None:
                 for at, bits, v in tests
             )
             add = library.seccomp_rule_add_array
-            must(add(filters, ALLOW, number, len(tests), rule), f"seccomp ({name})")
-    must(library.seccomp_load(filters), "seccomp")
+            check(add(filters, ALLOW, number, len(tests), rule), f"seccomp ({name})")
+    check(library.seccomp_load(filters), "seccomp")

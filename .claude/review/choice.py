@@ -7,6 +7,8 @@ the order in which they were scored, the start is 0.
 from functools import partial
 from statistics import NormalDist
 
+from harness.ratchet import is_kept
+
 # ---------------------------------------------------------------- constants
 # The number of bootstrap samples, and their seed.
 RESAMPLES, SEED = 1000, 1996
@@ -29,7 +31,7 @@ def kept_by_ratchet(values, min_gain):
     """Numbers of the commits that a ratchet keeps of these scores, the start first."""
     kept = [0]
     for number, value in enumerate(values):
-        if value - values[kept[-1]] > min_gain:
+        if is_kept(value - values[kept[-1]], min_gain):
             kept.append(number)
     return kept
 
@@ -59,7 +61,7 @@ def corrected_gains(y, ranks, folds, kept, errors, min_gain):
     The gain is what the resamples' picks are worth on average. Where one commit alone
     is better, some resamples miss it: it is worth more (docs/design.md has numbers).
 
-    Returns {"choice": numbers, "keeps": [numbers of each in kept]}.
+    Returns {"choice": estimate, "keeps": [estimate of each in kept]}.
     """
     import numpy as np
 
@@ -76,15 +78,15 @@ def corrected_gains(y, ranks, folds, kept, errors, min_gain):
         stairs.append([max(k for k in ours if k <= keep) for keep in kept])
     every, gains, drawn = np.arange(len(picks)), inside - inside[0], drawn[:, usable]
     return {
-        "choice": numbers(outside[picks, every], gains[picks, every], drawn),
+        "choice": estimate(outside[picks, every], gains[picks, every], drawn),
         "keeps": [
-            numbers(outside[stair, every], gains[stair, every], drawn)
+            estimate(outside[stair, every], gains[stair, every], drawn)
             for stair in np.transpose(stairs)
         ],
     }
 
 
-def numbers(outside, inside, drawn):
+def estimate(outside, inside, drawn):
     """Mean, se and 95 % interval of a gain on the rows that did not choose.
 
     outside, inside: gain of each resample's pick, on the rows it did not draw and on
@@ -108,7 +110,7 @@ def numbers(outside, inside, drawn):
 
 
 def gain_on_test(y, ranks, test):
-    """(AUCs of two commits on the test rows, the second's gain as numbers() has it).
+    """(AUCs of two commits on the test rows, the second's gain as estimate() has it).
 
     y: labels (n_rows,); ranks: (2, n_rows); test: whether a test row, (n_rows,). By a
     bootstrap of the rows, paired, so luck that the two share drops out.
@@ -138,7 +140,7 @@ def noise_of_fits(fold_aucs):
 def contradict(gain, test):
     """Whether the gain on the folds can't be true if the one on the test part is.
 
-    Both as numbers() has them. They are of other rows, so their errors add up. A gain
+    Both as estimate() has them. They are of other rows, so their errors add up. A gain
     that is larger on the test part is luck, and no contradiction.
     """
     error = (gain["se"] ** 2 + test["se"] ** 2) ** 0.5

@@ -16,8 +16,8 @@ from harness.ratchet import (
     Run,
     branch_tip,
     current_branch,
-    gain_over,
     read_run,
+    status_of,
 )
 
 # What a score depends on, beside train.py and the libraries that uv.lock pins.
@@ -109,10 +109,7 @@ def wrong_verdicts(run: Run, min_gain: float) -> Iterator[str]:
     """Rows whose status does not follow from their val_auc and the bar before them."""
     bar = None
     for row in run.rows:
-        is_above = bool(row.val_auc) and (
-            bar is None or gain_over(bar, row.val_auc) > min_gain
-        )
-        status = "keep" if is_above else "discard" if row.val_auc else "crash"
+        status = status_of(bar, row.val_auc, min_gain)
         if row.status != status:
             value = f"val_auc {row.val_auc or 'empty'}"
             against = f", the bar {bar.val_auc}" if bar else ""
