@@ -54,7 +54,7 @@ def draw_scores(axes, review: Review, run: Run) -> None:
     if review.luck:
         edge = [start + climb for climb in review.luck.band]
         at, edge = [*scored, last], [*edge, edge[-1]]
-        label = "luck: 19 of 20 nights"
+        label = "luck alone: 19 of 20 nights"
         axes.fill_between(at, start, edge, step="post", color=BAND, lw=0, label=label)
     # Far below the keeps a discard is drawn at the foot.
     foot = min(y) - max(0.7 * (max(y) - min(y)), 0.005)
@@ -68,7 +68,7 @@ def draw_scores(axes, review: Review, run: Run) -> None:
     bars = [(i, start + g.mean, g.interval[1] - g.mean) for i, g in gains]
     if bars:
         look = {"fmt": "D", "ms": 4, "color": HOLDS, "elinewidth": 1, "alpha": 0.8}
-        label = "on rows that did not choose (95 %)"
+        label = "on rows that did not choose it (95 %)"
         axes.errorbar(*zip(*bars, strict=True), label=label, **look)
     if review.chosen and len(review.keeps) > 1:
         at = review.chosen.iteration, review.chosen.val_auc
@@ -90,16 +90,20 @@ def draw_crashes(axes, run: Run) -> None:
 
 
 def write_words(figure, review: Review) -> None:
-    """The title, the counts, and the verdict with its reason."""
+    """The verdict as the title, then the scores and counts, then what explains both."""
     keeps, left = review.keeps, PLOT[0]
+    run, counts = text.counts(review).split(": ", 1)
     climb = f" → {keeps[-1].val_auc:.4f}" * (len(keeps) > 1)
-    title = f"{review.run}: val AUC {keeps[0].val_auc:.4f}{climb}"
-    look = {"size": 15, "weight": "bold", "color": INK, "parse_math": False}
+    scores = f"{run}: val AUC {keeps[0].val_auc:.4f}{climb}"
+    if review.verdict:
+        title, line = review.verdict, f"{scores}; {counts}"
+        lines = text.reconciliation(review)
+    else:
+        # A run under way has no verdict yet.
+        title, line, lines = scores, counts, text.luck_lines(review)
+    look = {"size": 14, "weight": "bold", "color": INK, "parse_math": False}
     figure.text(left, 0.925, title, **look)
-    figure.text(left, 0.885, text.counts(review).split(": ", 1)[1], size=9, color=GREY)
-    # A run under way has no verdict yet.
-    lines = [f"{review.verdict}.", *text.reconciliation(review)]
-    lines = lines if review.verdict else text.luck_lines(review)
+    figure.text(left, 0.885, line, size=9, color=GREY, parse_math=False)
     words = "\n".join(wrap(" ".join(map(str.strip, lines)), SENTENCE))
     figure.text(left, 0.865, words, size=9, va="top", parse_math=False)
 

@@ -202,7 +202,7 @@ def distrust(review: Review) -> str:
 def table(reviews: list[Review]) -> list[str]:
     """The chosen commits of several runs side by side."""
     width = max(len(review.run) for review in reviews)
-    lines = [f"{'run':{width}}  chosen   gain on rows that did not choose"]
+    lines = [f"{'run':{width}}  chosen   gain on rows that did not choose it"]
     for review in reviews:
         chosen = review.chosen.commit if review.chosen else "none"
         gain = with_interval(review.gain) if review.gain else "none"
