@@ -2,8 +2,8 @@
 
     uv run docs/nights/figures.py
 
-It prints a table of all outcomes and one of the pooled figures, in Markdown, and writes
-outcomes.png beside it.
+It prints a table of all outcomes with their means, and one of differences, in Markdown,
+and writes outcomes.png beside it.
 """
 
 import sys
@@ -23,8 +23,9 @@ HERE = Path(__file__).parent
 SAMPLES, SEED = 10_000, 1993
 # Nights that are beside the eight tables of the primary outcome.
 HEART, DISGUISED = "heart", "in disguise"
+METHODS = ("chosen", "last keep", "FLAML", "AutoGluon")
 COLORS = {"chosen": "#0b7a5b", "FLAML": "#c07a00", "AutoGluon": "#1f5fbf"}
-LABELS = {"chosen": "the night's chosen commit"}
+LABELS = {"chosen": "the night: the chosen commit"}
 
 
 def read() -> pd.DataFrame:
@@ -49,43 +50,42 @@ def interval(values, errors) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def pooled(outcomes: pd.DataFrame) -> dict[str, tuple]:
-    """{figure: (value of each table, its error over rows)}, of the primary nights."""
+def of(outcomes: pd.DataFrame, method: str, column: str) -> np.ndarray:
+    """A column of a method, for each of the primary nights."""
     nights = [n for n in outcomes.index.unique("night") if is_primary(n)]
+    return outcomes.xs(method, level="method").loc[nights, column].to_numpy()
 
-    def of(method: str, column: str):
-        return outcomes.xs(method, level="method").loc[nights, column].to_numpy()
 
+def differences(outcomes: pd.DataFrame) -> dict[str, tuple]:
+    """{difference: (its value on each primary table, the error over its test rows)}."""
     found = {}
-    for method, label in (
-        ("chosen", "test gain of the chosen commit"),
-        ("last keep", "test gain of the last keep"),
-        ("FLAML", "test gain of FLAML"),
-        ("AutoGluon", "test gain of AutoGluon"),
-    ):
-        found[label] = of(method, "over_start"), of(method, "over_start_se")
     for method in ("FLAML", "AutoGluon"):
-        errors = of(method, "over_chosen_se")
-        found[f"chosen commit less {method}"] = -of(method, "over_chosen"), errors
+        errors = of(outcomes, method, "over_chosen_se")
+        gain = -of(outcomes, method, "over_chosen")
+        found[f"test gain: chosen less {method}"] = gain, errors
     for method in ("last keep", "chosen"):
-        climb = of(method, "val_auc") - of("start", "val_auc")
-        gap, errors = climb - of(method, "over_start"), of(method, "over_start_se")
-        found[f"val gain less test gain, {method}"] = gap, errors
-    gap = of("chosen", "corrected") - of("chosen", "over_start")
-    errors = of("chosen", "over_start_se")
-    found["corrected gain less test gain, chosen"] = gap, errors
-    return found
+        climb = of(outcomes, method, "val_auc") - of(outcomes, "start", "val_auc")
+        found[f"{method}: val gain less test gain"] = less_test(outcomes, method, climb)
+    corrected = of(outcomes, "chosen", "corrected")
+    gap = less_test(outcomes, "chosen", corrected)
+    return found | {"chosen: corrected gain less test gain": gap}
+
+
+def less_test(outcomes: pd.DataFrame, method: str, gain) -> tuple:
+    """A gain less the one on the test part, and the error of the latter."""
+    on_test = of(outcomes, method, "over_start")
+    return gain - on_test, of(outcomes, method, "over_start_se")
 
 
 def print_outcomes(outcomes: pd.DataFrame) -> None:
-    """A row for each night: the start, then the gains on the test part."""
+    """A row for each night: the AUC of the start, and the gains, on the test part."""
     print("| table | test rows | start | chosen | last keep | FLAML | AutoGluon |")
     print("|---|---|---|---|---|---|---|")
     for night in outcomes.index.unique("night"):
         of_night = outcomes.loc[night]
         start = of_night.loc["start"]
         cells = [night, f"{start.n_test:.0f}", f"{start.test_auc:.3f}"]
-        for method in ("chosen", "last keep", "FLAML", "AutoGluon"):
+        for method in METHODS:
             row = of_night.loc[method]
             half = IN_95_PERCENT * row.over_start_se
             cells.append(f"{row.over_start:+.3f} ± {half:.3f}")
@@ -93,15 +93,25 @@ def print_outcomes(outcomes: pd.DataFrame) -> None:
 
 
 def print_pooled(outcomes: pd.DataFrame) -> None:
-    """The pooled figures, each a mean over tables with its 95 % interval."""
-    found = pooled(outcomes)
-    n = len(next(iter(found.values()))[0])
-    if n < 2:
+    """The means over the primary tables: the last row above, and the differences."""
+    starts = of(outcomes, "start", "test_auc")
+    if len(starts) < 2:
         return
-    print(f"\n| mean over {n} tables | AUC | 95 % interval |\n|---|---|---|")
-    for label, (values, errors) in found.items():
-        low, high = interval(values, errors)
-        print(f"| {label} | {values.mean():+.4f} | [{low:+.4f}, {high:+.4f}] |")
+    n_rows = of(outcomes, "start", "n_test").sum()
+    cells = [f"mean of {len(starts)} tables", f"{n_rows:.0f}", f"{starts.mean():.3f}"]
+    for method in METHODS:
+        gains = of(outcomes, method, "over_start")
+        cells.append(mean_of(gains, of(outcomes, method, "over_start_se")))
+    print(f"| {' | '.join(cells)} |")
+    print(f"\n| mean of {len(starts)} tables | AUC, 95 % interval |\n|---|---|")
+    for label, found in differences(outcomes).items():
+        print(f"| {label} | {mean_of(*found)} |")
+
+
+def mean_of(values, errors) -> str:
+    """The mean over tables, with its 95 % interval."""
+    low, high = interval(values, errors)
+    return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def draw(outcomes: pd.DataFrame) -> None:
@@ -121,10 +131,10 @@ def draw(outcomes: pd.DataFrame) -> None:
             ms=4,
             lw=1.2,
             color=color,
-            label=LABELS.get(method, f"{method}, as long"),
+            label=LABELS.get(method, f"{method}, same time"),
         )
     starts = outcomes.xs("start", level="method").loc[nights, "test_auc"]
-    labels = [f"{night}\n{auc:.3f}" for night, auc in starts.items()]
+    labels = [f"{night}\nstart {auc:.3f}" for night, auc in starts.items()]
     axes.set_yticks(range(len(nights)), labels)
     axes.invert_yaxis()
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,10 +1,11 @@
 """The rows of outcomes.csv for a night that has ended, from what is in its folder:
 
     uv run prepare.py review --json > review.json
-    uv run outcomes.py "credit-g" >> outcomes.csv
+    uv run outcomes.py "credit-g" 1921 >> outcomes.csv
 
 The folder has the run autoresearch/night, review.json, and of automl.py flaml.json and
-autogluon.json. A method's errors are DeLong's, paired, over the test rows.
+autogluon.json. The seconds are those that the night took. A method's errors are
+DeLong's, paired, over the test rows.
 """
 
 import csv
@@ -36,7 +37,8 @@ class Outcome:
     template: str
     # Of the night alone.
     iteration: str
-    # Wall clock: of the night from its first row to its last, of AutoML its search.
+    # Wall clock: of the night from its first evaluation to its last row, without what
+    # the protocol does not count; of AutoML its search.
     seconds: float
     # By the method's own folds, on the train part.
     val_auc: float
@@ -52,16 +54,16 @@ class Outcome:
     corrected_se: float | str = ""
 
 
-def methods(run: ratchet.Run, review: dict, test) -> dict[str, tuple]:
+def methods(run: ratchet.Run, chosen: int, seconds: float, test) -> dict[str, tuple]:
     """{method: (iteration, seconds, val_auc, scores or ranks of the test rows)}.
 
-    test: the numbers of the test rows, (n_test,).
+    chosen: the iteration that the review takes; seconds: of the night; test: the
+    numbers of the test rows, (n_test,).
     """
     keeps = [(n, row) for n, row in run.numbered if row.status == "keep"]
-    chosen = review["chosen"]["iteration"]
     picked = {"start": keeps[0], "last keep": keeps[-1]}
     picked["chosen"] = next(keep for keep in keeps if keep[0] == chosen)
-    found, seconds = {}, 60 * review["minutes"]
+    found = {}
     for method, (number, row) in picked.items():
         ranks = records.read(row.commit).ranks[0, test]
         found[method] = str(number), seconds, float(row.val_auc), ranks
@@ -71,13 +73,13 @@ def methods(run: ratchet.Run, review: dict, test) -> dict[str, tuple]:
     return found
 
 
-def outcomes(night: str, run: ratchet.Run, review: dict) -> list[Outcome]:
+def outcomes(night: str, seconds: float, run: ratchet.Run, review: dict):
     """The rows of a night, in the order of methods()."""
     _, y = prepare.load_data()
     test = prepare.split(y)[-1][1]
     y_test, rows = y[test], []
     template = git("rev-parse", "--short=7", f"{run.base}~1")
-    found = methods(run, review, test)
+    found = methods(run, review["chosen"]["iteration"], seconds, test)
     ranks = {method: rankdata(scores) for method, (*_, scores) in found.items()}
     for method, (iteration, seconds, val_auc, _) in found.items():
         gains = []
@@ -105,6 +107,6 @@ if __name__ == "__main__":
     run = ratchet.read_run("autoresearch/night")
     review = json.loads(Path("review.json").read_text())
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    for outcome in outcomes(sys.argv[1], run, review):
+    for outcome in outcomes(sys.argv[1], float(sys.argv[2]), run, review):
         cells = asdict(outcome).values()
         writer.writerow(f"{c:.6f}" if isinstance(c, float) else c for c in cells)

