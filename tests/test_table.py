@@ -469,7 +469,7 @@ def test_one_check_and_one_paste_lead_from_a_table_to_its_score(own):
 def test_readmes_steps_lead_from_a_table_to_a_run(own_project):
     readme = (ROOT / "README.md").read_text()
     section = readme.partition("## Your own data\n")[2].partition("\n## ")[0]
-    assert re.findall(r"^(\d)\. ", section, re.M) == [*"1234"]
+    assert re.findall(r"^(\d)\. ", section, re.M) == [*"12345"]
     for word in ["`data/own.csv`", '`DATA = HERE / "data" / "own.csv"`', "`TARGET`"]:
         assert word in section
     run = own_project.copy(own_project.path.with_name("run"))
