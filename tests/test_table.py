@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, Project
 from conftest import replace as put
 
+from harness.describe import date_formats
 from harness.errors import Refused
 from harness.table import Table, Unusable, counted, load, sha256_of
 
@@ -287,6 +288,19 @@ def test_dates_are_days_since_1970(tmp_path, zone):
     loaded = load(table_of(tmp_path, content, read={"parse_dates": ["b"]}))
     assert loaded.dates == ["b"] and loaded.X["b"].dtype == float
     assert loaded.X["b"][:3].tolist() == [10.5, 4.5, 9.5]
+
+
+def test_dates_stay_dates_where_points_group_thousands(tmp_path):
+    row = "1{i}.301,5;1{j}.10.2021;{j},5;{y}"
+    content = rows(header="c;d;b;y", row=row).replace(";110.10", ";21.10")
+    table = table_of(tmp_path, content)
+    faults = refusal(table)
+    assert "has '10.10.2021' in 'd', which is no number" in str(faults)
+    cured = follow(table, faults)
+    assert load(cured).X.iloc[0].tolist() == [10301.5, "10.10.2021", 0.5]
+    options = {"parse_dates": ["d"], "date_format": date_formats(load(cured).X)}
+    dated = load(replace(cured, read=cured.read | options))
+    assert dated.dates == ["d"] and dated.X["d"][0] == 18910
 
 
 # -------------------------------------------------------------- the positive class

@@ -255,7 +255,29 @@ def check_numbers(faults, frame):
     elif values:
         also = "taken to mean missing (if that is text, put it into READ's dtype)"
         faults.add_read(f"{what}, {also}", {"na_values": values})
-    return frame if faults.table.read == read else parse(faults.table)
+    frame = frame if faults.table.read == read else parse(faults.table)
+    return keep_texts(faults, frame)
+
+
+def keep_texts(faults, frame):
+    """The frame, with texts that only `thousands` makes numbers, such as 25.10.2021."""
+    read = faults.table.read
+    mark, decimal = read.get("thousands"), read.get("decimal", ".")
+    if not mark or (mark, decimal) not in STYLES:
+        return frame
+    texts, odd = parse(faults.table, dtype=str, converters=None), {}
+    for name in frame.select_dtypes("number"):
+        marked = texts[name][texts[name].str.contains(mark, regex=False, na=False)]
+        others = marked[~marked.str.strip().str.fullmatch(ANY_NUMBER)]
+        if len(others):
+            odd[name] = others.iloc[0]
+    if not odd:
+        return frame
+    what = f"has {listed([*odd.values()])} in {listed([*odd])}, which is no number"
+    also = "(if it is a date, a note says how to read it)"
+    dtype = read.get("dtype", {}) | dict.fromkeys(odd, "str")
+    faults.add_read(f"{what} {also}", {"dtype": dtype})
+    return parse(faults.table)
 
 
 def words_among_numbers(column):
