@@ -208,7 +208,7 @@ def evaluate(prints: bool = False) -> bool:
     except KeyboardInterrupt:
         block.status = f"{fault}interrupted)"
     finally:
-        block.wall_time_s = f"{time.monotonic() - START:.2f}"
+        block.wall_time_s = block.wall_time_s or seconds_since(START)
         lines = [f"{key}: {value}".rstrip() for key, value in vars(block).items()]
         print("\n".join(lines), flush=True)
     return block.status == "ok"
@@ -237,10 +237,15 @@ def evaluate_train(block: Block, prints: bool) -> None:
         block.status = "ok"
     except Crash as crash:
         block.status = f"crashed ({crash})"
-    block.wall_time_s = f"{time.monotonic() - START:.2f}"
+    block.wall_time_s = seconds_since(START)
     if re.fullmatch("[0-9a-f]+", block.commit):
         measured = table.sha256_of(TABLE), records.versions()
         records.save(Record(block, *measured, **arrays))
+
+
+def seconds_since(start: float) -> str:
+    """The seconds since then, a time of time.monotonic, as a block has them."""
+    return f"{time.monotonic() - start:.2f}"
 
 
 def read_train() -> bytes:

@@ -56,12 +56,15 @@ def draw_scores(axes, review: Review, run: Run) -> None:
         at, edge = [*scored, last], [*edge, edge[-1]]
         label = "luck alone: 19 of 20 nights"
         axes.fill_between(at, start, edge, step="post", color=BAND, lw=0, label=label)
-    # Far below the keeps a discard is drawn at the foot.
     foot = min(y) - max(0.7 * (max(y) - min(y)), 0.005)
-    failed = [(n, row) for n, row in run.numbered if row.status == "discard"]
-    at = [number for number, _ in failed]
-    values = [max(float(row.val_auc), foot) for _, row in failed]
-    axes.scatter(at, values, s=16, color=GREY, alpha=0.6, lw=0, label="discarded")
+    failed = [(n, float(r.val_auc)) for n, r in run.numbered if r.status == "discard"]
+    look = {"s": 16, "color": GREY, "alpha": 0.6, "lw": 0}
+    near = [(number, value) for number, value in failed if value >= foot]
+    if near:
+        axes.scatter(*zip(*near, strict=True), label="discarded", **look)
+    # Far below the keeps a discard is a triangle at the foot.
+    if far := [number for number, value in failed if value < foot]:
+        axes.scatter(far, [foot] * len(far), marker="v", label="far lower", **look)
     axes.step([*x, last], [*y, y[-1]], where="post", color=KEPT, lw=1.8)
     axes.scatter(x, y, s=34, color=KEPT, zorder=3, label="kept")
     gains = [(keep.iteration, keep.gain) for keep in review.keeps[1:] if keep.gain]
@@ -84,7 +87,7 @@ def draw_crashes(axes, run: Run) -> None:
         look = {"marker": "x", "s": 20, "color": CRASHED, "lw": 1, "label": "crashed"}
         foot = axes.get_xaxis_transform()
         axes.scatter(crashed, [0.02] * len(crashed), transform=foot, **look)
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 5}
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 1.0), "ncols": 6}
     look = {"columnspacing": 1, "handletextpad": 0.3, "labelcolor": GREY}
     axes.legend(frameon=False, fontsize=7, **place, **look)
 

@@ -34,9 +34,9 @@ def run_called(name: str) -> Run:
     for branch in (name, f"{PREFIX}{name}") if name else (current_branch(),):
         if branch in branches:
             return read_run(branch)
-    cure = ", ".join(branches) or "there is none yet"
+    cure = f"name one: {', '.join(branches)}" if branches else "there is none yet"
     asked = one_line(name or git("branch", "--show-current") or "a detached HEAD")
-    raise Refused(f"{asked} is not a run; name one: {cure}")
+    raise Refused(f"{asked} is not a run; {cure}")
 
 
 def kept_rows(run: Run) -> list[tuple[int, Row]]:

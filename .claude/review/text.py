@@ -40,7 +40,8 @@ def progress_lines(review: Review, run: Run) -> list[str]:
     """Where a run is: its keeps, the tries since the last of them, and luck."""
     last = review.keeps[-1].iteration if review.keeps else -1
     tries = [(number, row) for number, row in run.numbered if number > last]
-    lines = [f"{len(tries)} tries since the last keep:"] if tries else []
+    word = "try" if len(tries) == 1 else "tries"
+    lines = [f"{len(tries)} {word} since the last keep:"] if tries else []
     for i, row in tries[-LAST:]:
         value = f"{float(row.val_auc):.4f}" if row.val_auc else "none"
         words = f"{row.commit:.7}  {value:6} {row.status:7}"
