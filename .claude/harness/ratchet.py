@@ -46,7 +46,7 @@ HARNESS_FAULT = "crashed (harness: "
 # It overwrites run.log also where the shell has noclobber.
 EVALUATE = "uv run prepare.py evaluate >| run.log 2>&1"
 DESCRIPTION_CHARACTERS = 1000
-# Where several ideas are named, each is cut to so many characters.
+# Where a text names several ideas, each of them is cut to this length.
 IDEA_CHARACTERS = 60
 # The client ends a call then, as settings.json has it.
 CALL_S = 3600  # seconds

@@ -239,11 +239,13 @@ def check_numbers(faults, frame):
     if not isinstance(read.get("dtype", {}), dict):
         return frame
     numbers = frame.select_dtypes("number")
-    texts = set(frame) - {*numbers, *read.get("dtype", ()), *read.get("converters", ())}
-    words = {name: words_among_numbers(frame[name]) for name in sorted(texts)}
+    rest = set(frame) - {*numbers, *read.get("dtype", ()), *read.get("converters", ())}
+    words = {name: words_among_numbers(frame[name]) for name in sorted(rest)}
     words = {name: found for name, found in words.items() if found is not None}
+    texts = None
     if words or "thousands" in read:
-        check_style(faults, [*numbers, *words])
+        texts = parse(faults.table, dtype=str, converters=None)
+        check_style(faults, texts[[*numbers, *words]])
     features = numbers.drop(columns=faults.table.target, errors="ignore")
     for name in features.columns[np.isinf(features.astype(float)).any()]:
         words[name] = ["inf", "-inf"]
@@ -256,18 +258,23 @@ def check_numbers(faults, frame):
         also = "taken to mean missing (if that is text, put it into READ's dtype)"
         faults.add_read(f"{what}, {also}", {"na_values": values})
     frame = frame if faults.table.read == read else parse(faults.table)
-    return keep_texts(faults, frame)
+    return frame if texts is None else keep_texts(faults, frame, texts)
 
 
-def keep_texts(faults, frame):
-    """The frame, with texts that only `thousands` makes numbers, such as 25.10.2021."""
+def keep_texts(faults, frame, texts):
+    """The frame, with texts that only `thousands` makes numbers, such as 25.10.2021.
+
+    texts: all columns as they are in the file.
+    """
     read = faults.table.read
     mark, decimal = read.get("thousands"), read.get("decimal", ".")
     if not mark or (mark, decimal) not in STYLES:
         return frame
-    texts, odd = parse(faults.table, dtype=str, converters=None), {}
+    odd = {}
     for name in frame.select_dtypes("number"):
-        marked = texts[name][texts[name].str.contains(mark, regex=False, na=False)]
+        read_as_number = texts[name][frame[name].notna()]
+        has_mark = read_as_number.str.contains(mark, regex=False, na=False)
+        marked = read_as_number[has_mark]
         others = marked[~marked.str.strip().str.fullmatch(ANY_NUMBER)]
         if len(others):
             odd[name] = others.iloc[0]
@@ -292,12 +299,11 @@ def words_among_numbers(column):
     return words.index.tolist() if is_number else None
 
 
-def check_style(faults, columns):
+def check_style(faults, texts):
     """Find numbers in another style than READ's, from the texts of all numbers."""
     import pandas as pd
 
     read = faults.table.read
-    texts = parse(faults.table, dtype=str, converters=None)[columns]
     texts = pd.concat(dict(texts.items())).dropna().str.strip()
     numbers = texts[texts.str.fullmatch(ANY_NUMBER)]
     fits = [s for s in STYLES if numbers.str.fullmatch(number_pattern(*s)).all()]

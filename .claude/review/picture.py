@@ -95,9 +95,9 @@ def draw_crashes(axes, run: Run) -> None:
 def write_words(figure, review: Review) -> None:
     """The verdict as the title, then the scores and counts, then what explains both."""
     keeps, left = review.keeps, PLOT[0]
-    run, counts = text.counts(review).split(": ", 1)
+    counts = text.counts(review).removeprefix(f"{review.run}: ")
     climb = f" → {keeps[-1].val_auc:.4f}" * (len(keeps) > 1)
-    scores = f"{run}: val AUC {keeps[0].val_auc:.4f}{climb}"
+    scores = f"{review.run}: val AUC {keeps[0].val_auc:.4f}{climb}"
     if review.verdict:
         title, line = review.verdict, f"{scores}; {counts}"
         lines = text.reconciliation(review)

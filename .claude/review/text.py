@@ -2,11 +2,9 @@
 
 from harness.errors import one_line
 from harness.noise import words_on_luck
-from harness.ratchet import Run, difference
+from harness.ratchet import IDEA_CHARACTERS, Run, difference
 from review.findings import Gain, Keep, Review
 
-# Characters of an idea in the table of keeps; the whole is in the log and the picture.
-IDEA = 60
 # Tries that progress shows at most.
 LAST = 5
 
@@ -30,9 +28,8 @@ def keep_lines(review: Review) -> list[str]:
         star = "*" * (keep is review.chosen)
         delta = "" if keep.delta is None else difference(keep.delta)
         values = f"{keep.commit:.7}  {keep.val_auc:.4f} {delta:7}"
-        lines.append(
-            f"{star:2}{keep.iteration:3} {values}  {one_line(keep.idea, IDEA)}"
-        )
+        idea = one_line(keep.idea, IDEA_CHARACTERS)
+        lines.append(f"{star:2}{keep.iteration:3} {values}  {idea}")
     return lines
 
 

@@ -73,7 +73,9 @@ def methods(run: ratchet.Run, chosen: int, seconds: float, test) -> dict[str, tu
     return found
 
 
-def outcomes(night: str, seconds: float, run: ratchet.Run, review: dict):
+def outcomes(
+    night: str, seconds: float, run: ratchet.Run, review: dict
+) -> list[Outcome]:
     """The rows of a night, in the order of methods()."""
     _, y = prepare.load_data()
     test = prepare.split(y)[-1][1]
@@ -81,12 +83,12 @@ def outcomes(night: str, seconds: float, run: ratchet.Run, review: dict):
     template = git("rev-parse", "--short=7", f"{run.base}~1")
     found = methods(run, review["chosen"]["iteration"], seconds, test)
     ranks = {method: rankdata(scores) for method, (*_, scores) in found.items()}
-    for method, (iteration, seconds, val_auc, _) in found.items():
+    for method, (iteration, took, val_auc, _) in found.items():
         gains = []
         for other in ("start", "chosen"):
             gains += gain(y_test, ranks[method], ranks[other])
         outcome = Outcome(
-            *(night, method, template, iteration, round(seconds), val_auc),
+            *(night, method, template, iteration, round(took), val_auc),
             *(len(y_test), roc_auc_score(y_test, ranks[method]), *gains),
         )
         if method == "chosen" and review["gain"]:

