@@ -234,9 +234,25 @@ def test_the_gain_on_the_test_part_is_paired_and_of_the_test_rows_alone():
     assert same == {"mean": 0, "se": 0, "interval": [0, 0]}
 
 
+def test_of_equal_ideas_no_gain_is_shown_on_all_rows(monkeypatch):
+    monkeypatch.setattr(choice, "RESAMPLES", 200)
+    gains = [choice.gain_on_all_rows(*night) for night in honest_nights(60, (0,))]
+    assert is_zero(np.array([gain["mean"] for gain in gains]))
+    assert np.mean([gain["interval"][0] > 0 for gain in gains]) <= 0.1
+
+
+def test_each_row_counts_once_in_the_gain_on_all_rows():
+    on_train, on_test = {"mean": 0.03, "se": 0.01}, {"mean": -0.01, "se": 0.02}
+    found = choice.gain_on_all_rows(on_train, on_test, np.arange(100) >= 80)
+    error = np.sqrt((0.8 * 0.01) ** 2 + (0.2 * 0.02) ** 2)
+    assert found["mean"] == pytest.approx((80 * 0.03 - 20 * 0.01) / 100)
+    assert found["se"] == pytest.approx(error)
+    assert found["interval"] == pytest.approx(stats.norm.interval(0.95, 0.022, error))
+
+
 # ------------------------------------------------------- what can't be honest
-def contradictions(n_nights, seed=0):
-    """Standard errors between the two gains of the chosen, of honest nights.
+def honest_nights(n_nights, kinds=(0, 1, 2), seed=0):
+    """(gain on the folds, on the test part, test rows) of each chosen commit.
 
     Three kinds of nights: equal ideas, worse and better ones, and a step upwards.
     """
@@ -246,7 +262,7 @@ def contradictions(n_nights, seed=0):
             np.zeros(1 + n_ideas),
             np.r_[0, random.normal(0, 0.15, n_ideas)],
             0.4 * (np.arange(1 + n_ideas) >= 5),
-        ][night % 3]
+        ][kinds[night % len(kinds)]]
         noise = random.choice([0.05, 0.15, 0.35, 0.7, 1.2])
         y, _, ranks, folds = simulated_night(random, worth, noise, n_test=61)
         aucs = fold_aucs_of(y, ranks[:, 0], folds)
@@ -254,11 +270,20 @@ def contradictions(n_nights, seed=0):
         kept = choice.kept_by_ratchet(values, 0)
         if chosen := choice.choose(values, kept, errors):
             gains = choice.corrected_gains(y, ranks, folds, kept, errors, 0)["choice"]
-            two = ranks[[0, chosen], 0]
-            _, on_test = choice.gain_on_test(y, two, folds[0] < 0)
-            error = np.hypot(gains["se"], on_test["se"])
-            found.append((gains["mean"] - on_test["mean"]) / error)
-    return np.array(found)
+            test = folds[0] < 0
+            _, on_test = choice.gain_on_test(y, ranks[[0, chosen], 0], test)
+            found.append((gains, on_test, test))
+    return found
+
+
+def contradictions(n_nights, seed=0):
+    """Standard errors between the two gains of the chosen, of honest nights."""
+    return np.array(
+        [
+            (gains["mean"] - on_test["mean"]) / np.hypot(gains["se"], on_test["se"])
+            for gains, on_test, _ in honest_nights(n_nights, seed=seed)
+        ]
+    )
 
 
 def test_honest_nights_seldom_contradict_their_test_part(monkeypatch):

@@ -391,14 +391,20 @@ def test_hours_are_told_as_hours_and_minutes():
     assert "in 2 h 5 min:" in text.counts(summary_of(run_of(["0.9"] * 126)))
 
 
-def test_luck_and_the_interval_are_reconciled_where_they_seem_to_disagree():
+def test_figures_are_reconciled_where_they_seem_to_disagree():
     review = summary_of(run_of(["0.9", "0.92"]))
     review.test = review.chosen = review.keeps[1]
     review.luck = Luck(1, 0.001, 0.01, [0.0, 0.01], climb=0.02)
-    review.gain = Gain(0.005, 0.004, [-0.003, 0.013])
+    review.gain = review.on_all_rows = Gain(0.005, 0.004, [-0.003, 0.013])
     assert "more than luck" in " ".join(text.reconciliation(review))
     assert text.verdict(review).startswith("No gain is shown")
     review.gain = Gain(0.02, 0.004, [0.012, 0.028])
+    assert text.reconciliation(review) == [
+        "  With the test rows it is +0.0050, 95 % [-0.0030, +0.0130]: "
+        "the verdict goes by that."
+    ]
+    assert text.verdict(review).startswith("No gain is shown")
+    review.on_all_rows = review.gain
     assert text.reconciliation(review) == []
     assert text.verdict(review).startswith("Take 0000000 (iter 1): ")
     review.luck.most = 0.03
@@ -430,7 +436,7 @@ def test_a_gain_that_new_fits_do_not_have_is_no_guess():
     chosen = Keep(1, "b" * 40, 0.92, 0.02, "noise", alone=0.89)
     gain = Gain(0.001, 0.01, [-0.02, 0.02])
     review = Review(RUN, 1.0, 1, 1, 0, 0, [start, chosen])
-    review.chosen, review.gain = chosen, gain
+    review.chosen, review.on_all_rows = chosen, gain
     assert text.verdict(review).startswith("Keep the start: the gain is gone")
     chosen.alone = 0.92
     assert text.verdict(review).startswith("No gain is shown: keep the start, or take")

@@ -4,6 +4,7 @@ All of it from the records of the scored commits, without a fit. Commits are num
 the order in which they were scored, the start is 0.
 """
 
+import math
 from functools import partial
 from statistics import NormalDist
 
@@ -103,10 +104,13 @@ def estimate(outside, inside, drawn):
     covariances = drawn @ (inside - inside.mean()) / n_resamples
     by_chance = n_groups / n_resamples * inside.var()
     se = max(np.square(covariances).sum() - by_chance, 0) ** 0.5
-    mean, normal = outside.mean(), NormalDist()
-    interval = [mean + se * normal.inv_cdf(end / 100) for end in INTERVAL]
-    found = {"mean": float(mean), "se": float(se)}
-    return found | {"interval": [float(end) for end in interval]}
+    return normal_estimate(float(outside.mean()), float(se))
+
+
+def normal_estimate(mean, se):
+    """{"mean", "se", "interval"} of a gain with a normal error, which the last has."""
+    ends = [mean + se * NormalDist().inv_cdf(end / 100) for end in INTERVAL]
+    return {"mean": mean, "se": se, "interval": ends}
 
 
 def gain_on_test(y, ranks, test):
@@ -124,6 +128,19 @@ def gain_on_test(y, ranks, test):
     found = {"mean": float(gain), "se": float(np.std(gains))}
     found["interval"] = [float(end) for end in np.percentile(gains, INTERVAL)]
     return aucs[:, 0].tolist(), found
+
+
+def gain_on_all_rows(gain, on_test, test):
+    """The gains on the train and on the test part together: each row counts once.
+
+    gain, on_test: as estimate() has them; test: whether a test row, (n_rows,). They are
+    of other rows, so their errors are independent.
+    """
+    of_test = test.mean()
+    of_train = 1 - of_test
+    mean = of_train * gain["mean"] + of_test * on_test["mean"]
+    se = math.hypot(of_train * gain["se"], of_test * on_test["se"])
+    return normal_estimate(float(mean), float(se))
 
 
 # -------------------------------------------------------------- what can't be honest

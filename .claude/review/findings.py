@@ -71,6 +71,8 @@ class Review:
     luck: Luck | None = None
     gain: Gain | None = None
     test: OnTest | None = None
+    # Both gains together; the verdict goes by this one.
+    on_all_rows: Gain | None = None
     # Why the start or the chosen commit has no score when each fold is fitted alone.
     crash: str = ""
     # Whether the score of the chosen commit needs other fits beside it.

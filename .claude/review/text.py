@@ -111,18 +111,21 @@ def luck_lines(review: Review) -> list[str]:
 
 
 def reconciliation(review: Review) -> list[str]:
-    """Why luck and the interval agree, where they seem to contradict each other.
+    """Why figures agree, where they seem to contradict each other.
 
-    Luck draws other scores of ideas on these rows, the interval draws other rows.
+    Luck draws other scores of ideas on these rows, an interval draws other rows.
     """
-    if distrust(review) or not (review.luck and review.test and is_gain_left(review)):
+    if distrust(review) or not (review.luck and review.test):
         return []
     is_luck, is_shown = review.luck.climb <= review.luck.most, is_gain_shown(review)
+    if is_shown != (review.gain.interval[0] > 0):
+        gain = with_interval(review.on_all_rows)
+        return [f"  With the test rows it is {gain}: the verdict goes by that."]
     if is_shown and is_luck:
         return [
             "  Luck can climb as far, but the chosen one gains on other rows as well."
         ]
-    if not is_shown and not is_luck:
+    if is_gain_left(review) and not (is_shown or is_luck):
         words = (
             "This is more than luck on these rows; on others, such as other patients,"
         )
@@ -132,12 +135,12 @@ def reconciliation(review: Review) -> list[str]:
 
 def is_gain_left(review: Review) -> bool:
     """Whether the chosen commit still gains on other rows, and in new fits."""
-    return review.gain.mean > 0 and score(review.chosen) > score(review.keeps[0])
+    return review.on_all_rows.mean > 0 and score(review.chosen) > score(review.keeps[0])
 
 
 def is_gain_shown(review: Review) -> bool:
-    """Whether the interval of the gain lies above 0."""
-    return review.gain.interval[0] > 0
+    """Whether the interval of the gain on all rows lies above 0."""
+    return review.on_all_rows.interval[0] > 0
 
 
 def record_lines(review: Review) -> list[str]:
