@@ -193,6 +193,7 @@ def test_in_a_run_no_other_run_is_begun_or_entered():
         ("git log -p", "git show <commit>:train.py"),
         ("python3 -c 'print(1)'", "train.py"),
         ("grep -r ca .", "the Read tool"),
+        ("sed -i s/a/b/ train.py", "Edit"),
         ("make coffee", "program.md"),
     ],
 )

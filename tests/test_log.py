@@ -409,7 +409,7 @@ def test_a_stop_file_a_score_too_good_and_a_plateau_are_told(run):
         run.next_idea(i)
         said = run.pretend_and_log("0.8").stdout
     assert "5 in a row without a keep: change the kind of idea" in said
-    assert "these failed: an idea; an idea; " in said
+    assert "the last to fail: an idea; an idea; " in said
     run.next_idea(9)
     said = run.pretend_and_log("0.995").stdout
     assert "next: halt: val_auc 0.9950 >= 0.99" in said

@@ -426,7 +426,7 @@ def next_step(run: Run, plateau: int) -> str:
     if since >= plateau:
         failed = [one_line(r.idea, IDEA_CHARACTERS) for r in run.rows[last + 1 :]]
         words = f"{since} in a row without a keep: change the kind of idea"
-        return f"propose: {words}; these failed: {'; '.join(failed[-plateau:])}"
+        return f"propose: {words}; the last to fail: {'; '.join(failed[-plateau:])}"
     return "propose"
 
 

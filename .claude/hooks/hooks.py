@@ -138,7 +138,7 @@ INSTEAD = (
     (("python", "uv ", "pip", "sh "), "train.py: no other code is run"),
     (
         ("cat", "less", "head", "tail", "sed", "awk", "grep"),
-        "the Read tool, for train.py",
+        "the Read tool, for train.py (to change it, Edit)",
     ),
     (("",), "the commands of program.md, word for word"),
 )
@@ -151,7 +151,7 @@ def tokens(command):
     while start < len(command):
         token = TOKEN.match(command, start)
         if not token or not token[0].replace("\n", "").isprintable():
-            raise Refused(f"it can't be read from {command[start : start + 20]!r} on")
+            raise Refused(f"the gate can't read {command[start : start + 20]!r}")
         if token.lastgroup != "blank":
             yield token.lastgroup, token[token.lastgroup]
         start = token.end()
