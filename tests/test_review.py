@@ -400,7 +400,7 @@ def test_figures_are_reconciled_where_they_seem_to_disagree():
     assert text.verdict(review).startswith("No gain is shown")
     review.gain = Gain(0.02, 0.004, [0.012, 0.028])
     assert text.reconciliation(review) == [
-        "  With the test rows it is +0.0050, 95 % [-0.0030, +0.0130]: "
+        "  Counting the test rows too, the gain is +0.0050, 95 % [-0.0030, +0.0130]: "
         "the verdict goes by that."
     ]
     assert text.verdict(review).startswith("No gain is shown")

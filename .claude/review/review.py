@@ -210,9 +210,9 @@ def gains_of(review: Review, scored: Scored, y, min_gain: float) -> None:
     two = [kept[0], scored.commits.index(review.chosen.commit)]
     test = scored.folds[0] < 0
     aucs, on_test = choice.gain_on_test(y, scored.ranks[two, 0], test)
-    review.test = OnTest(int(test.sum()), *aucs, Gain(**on_test))
     on_all_rows = choice.gain_on_all_rows(found["choice"], on_test, test)
     review.on_all_rows = Gain(**on_all_rows)
+    review.test = OnTest(int(test.sum()), *aucs, Gain(**on_test))
     review.contradicted = choice.contradict(found["choice"], on_test)
 
 

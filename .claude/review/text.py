@@ -120,7 +120,8 @@ def reconciliation(review: Review) -> list[str]:
     is_luck, is_shown = review.luck.climb <= review.luck.most, is_gain_shown(review)
     if is_shown != (review.gain.interval[0] > 0):
         gain = with_interval(review.on_all_rows)
-        return [f"  With the test rows it is {gain}: the verdict goes by that."]
+        words = f"Counting the test rows too, the gain is {gain}:"
+        return [f"  {words} the verdict goes by that."]
     if is_shown and is_luck:
         return [
             "  Luck can climb as far, but the chosen one gains on other rows as well."
