@@ -37,7 +37,7 @@ from functools import partial
 START = time.monotonic()
 
 from harness import noise, preflight, ratchet, records, table
-from harness.errors import Crash, Refused, one_line, say
+from harness.errors import LINE_CHARACTERS, Crash, Refused, one_line, say
 from harness.git import HERE
 from harness.judge import (
     TEST,
@@ -463,7 +463,7 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except (Refused, OSError) as error:
-        print(f"refused: {one_line(str(error), 2000)}", file=sys.stderr)
+        print(f"refused: {one_line(str(error), LINE_CHARACTERS)}", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -2,6 +2,9 @@
 
 import sys
 
+# The longest line that tells a fault.
+LINE_CHARACTERS = 2000
+
 
 class Refused(Exception):
     """The fault of the user or of the machine: one line that names it and its cure."""

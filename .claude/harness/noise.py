@@ -4,13 +4,15 @@ Two questions, each with its own chance: would the gain be there on other rows (
 error of a gain), and how far do as many ideas climb that are all worth the same (luck)?
 """
 
+from statistics import NormalDist
+
 from harness import records
 from harness.ratchet import Run, is_kept
 from harness.records import Record
 
 # -------------------------------------------------------------------- constants
 # A 95 % interval reaches so many standard errors to either side.
-IN_95_PERCENT = 1.96
+IN_95_PERCENT = NormalDist().inv_cdf(0.975)
 # Simulated nights of luck, their seed, and the percentage of them below LUCKY.
 NIGHTS, SEED, LUCKY = 4000, 1996, 95
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness import client, describe
-from harness.errors import Crash, Refused, one_line
+from harness.errors import LINE_CHARACTERS, Crash, Refused, one_line
 from harness.git import HERE, changed_files, git
 from harness.ratchet import CALL_S, FROZEN, check_tracked
 from harness.sandbox import SECCOMP_PACKAGE, sandbox_in_words, sandbox_parts
@@ -64,7 +64,7 @@ def report(items: dict[str, Callable[[], str]], notes: tuple | list = ()) -> boo
             print(*(f"FAIL {name}: {what}" for what in faults.problems), sep="\n")
             is_well, lines = False, faults.lines
         except (Crash, Refused) as fault:
-            print(f"FAIL {name}: {one_line(str(fault), 2000)}", flush=True)
+            print(f"FAIL {name}: {one_line(str(fault), LINE_CHARACTERS)}", flush=True)
             is_well = False
     for note in notes:
         print(f"note {note}")

@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parents[2]
 # At the end, so that nothing of the project's shadows a library's module.
 sys.path += [str(HERE / ".claude"), str(HERE)]
 
-from harness.errors import Refused, one_line
+from harness.errors import LINE_CHARACTERS, Refused, one_line
 from harness.git import git, state_folder
 from harness.ratchet import (
     CALL_S,
@@ -32,8 +32,6 @@ from harness.ratchet import (
 # ---------------------------------------------------------------- constants
 # The same call, refused so many times in a row, ends the turn.
 PATIENCE = 5
-# What the client is told of a refusal, at most.
-REASON_CHARACTERS = 2000
 # With one of these in the client's environment git works on another repository.
 FOREIGN_GIT = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"}
 # What the agent has to know: nothing with labels or test scores.
@@ -319,7 +317,7 @@ def before_call(call: dict) -> str:
     try:
         check_call(call)
     except Refused as refused:
-        reason = one_line(str(refused), REASON_CHARACTERS)
+        reason = one_line(str(refused), LINE_CHARACTERS)
     if event == "PermissionRequest":
         reason = reason or f"{ASKED} {HALT}"
         decision = {"decision": {"behavior": "deny", "message": reason}}
@@ -362,7 +360,7 @@ def at_stop(call: dict) -> str | None:
         next_step = ""
     if next_step.startswith("halt"):
         return None
-    return json.dumps({"decision": "block", "reason": one_line(why, REASON_CHARACTERS)})
+    return json.dumps({"decision": "block", "reason": one_line(why, LINE_CHARACTERS)})
 
 
 # ---------------------------------------------------------------------- status

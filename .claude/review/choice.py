@@ -6,8 +6,8 @@ the order in which they were scored, the start is 0.
 
 import math
 from functools import partial
-from statistics import NormalDist
 
+from harness.noise import IN_95_PERCENT
 from harness.ratchet import is_kept
 
 # ---------------------------------------------------------------- constants
@@ -16,7 +16,7 @@ RESAMPLES, SEED = 1000, 1996
 # Of a class with more rows, so many groups of rows are drawn: the error of a gain is
 # known by RESAMPLES only as long as these are more than what is drawn.
 GROUPS = 250
-# Percent: below either end of a 95 % interval.
+# Percentiles of a bootstrap: the ends of its 95 % interval.
 INTERVAL = [2.5, 97.5]
 # A score that falls by more than so many standard errors, when each fold is fitted
 # alone, needs other fits beside it. Honest models that are not seeded fall so far in
@@ -104,13 +104,14 @@ def estimate(outside, inside, drawn):
     covariances = drawn @ (inside - inside.mean()) / n_resamples
     by_chance = n_groups / n_resamples * inside.var()
     se = max(np.square(covariances).sum() - by_chance, 0) ** 0.5
-    return normal_estimate(float(outside.mean()), float(se))
+    return normal_estimate(outside.mean(), se)
 
 
 def normal_estimate(mean, se):
     """{"mean", "se", "interval"} of a gain with a normal error, which the last has."""
-    ends = [mean + se * NormalDist().inv_cdf(end / 100) for end in INTERVAL]
-    return {"mean": mean, "se": se, "interval": ends}
+    mean, se = float(mean), float(se)
+    half = IN_95_PERCENT * se
+    return {"mean": mean, "se": se, "interval": [mean - half, mean + half]}
 
 
 def gain_on_test(y, ranks, test):
@@ -140,7 +141,7 @@ def gain_on_all_rows(gain, on_test, test):
     of_train = 1 - of_test
     mean = of_train * gain["mean"] + of_test * on_test["mean"]
     se = math.hypot(of_train * gain["se"], of_test * on_test["se"])
-    return normal_estimate(float(mean), float(se))
+    return normal_estimate(mean, se)
 
 
 # -------------------------------------------------------------- what can't be honest
