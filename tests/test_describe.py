@@ -103,11 +103,12 @@ def test_describe_notes_what_is_odd_in_a_table():
     assert "note text of rare values: 'name'\n" in said
     assert "note the same in all rows: 'site'\n" in said
     assert "note a number of its own in each row: 'id'\n" in said
-    assert "equal rows" not in said
+    assert "as another" not in said
     train = prepare.split(y)[-1][0]
     positive, negative = (train[y[train] == label][0] for label in (1, 0))
     X.loc[positive] = X.loc[negative]
-    assert "note equal rows: 2, 2 of them with both classes" in said_of(X, y)
+    note = "note rows with the same features as another: 2, 2 of them with both classes"
+    assert note in said_of(X, y)
 
 
 def test_describe_never_looks_at_a_test_row():
@@ -234,6 +235,12 @@ def test_a_table_of_ones_own_wants_a_sentence_on_each_column(monkeypatch, tmp_pa
     (tmp_path / "program.md").write_text(written)
     monkeypatch.setattr(preflight, "PROGRAM", tmp_path / "program.md")
     assert notes_on(X, y) == {}
+
+
+def test_copies_of_rows_are_noted_since_folds_and_test_part_would_share_them():
+    X, y = prepare.load_data()
+    X.iloc[5:8] = X.iloc[4].to_numpy()
+    assert notes_on(X, y)["equal rows"].startswith("4 of 303 have the same ")
 
 
 def test_what_the_baseline_loses_is_noted():

@@ -260,7 +260,8 @@ def notes(X, y, dates) -> dict[str, list[str]]:
     rows = pd.Series(y).groupby(pd.util.hash_pandas_object(X, index=False).to_numpy())
     if n_equal := (rows.transform("size") > 1).sum():
         n_mixed = (rows.transform("nunique") > 1).sum()
-        found["equal rows"] = [f"{n_equal}", f"{n_mixed} of them with both classes"]
+        n_each = [f"{n_equal}", f"{n_mixed} of them with both classes"]
+        found["rows with the same features as another"] = n_each
     return {what: items for what, items in found.items() if items}
 
 

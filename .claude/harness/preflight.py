@@ -120,6 +120,11 @@ def notes(rows: Rows, table: Table, folds) -> list[str]:
     if rows.n_left_out:
         why = "if NA or None is a class: READ |= {'keep_default_na': False}"
         found.append(f"rows: {rows.n_left_out} have no target and are left out ({why})")
+    if n_equal := rows.X.duplicated(keep=False).sum():
+        what = f"{n_equal} of {len(rows.X)} have the same features as another row"
+        cure = "if these are copies of one case, keep one of each in the file"
+        why = "a model may know a held-out row by its copy"
+        found.append(f"equal rows: {what}; {cure} ({why})")
     if formats := describe.date_formats(rows.X):
         found.append(dates_note(formats, table.read))
     for name in describe.rare_texts(rows.X.drop(columns=[*formats])):
