@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 import prepare
@@ -172,7 +173,7 @@ def test_weak_agrees_with_roc_auc_score_on_each_part():
     third = X["id"][train][X["id"][train] <= low]
     parts[f"id: {third.min()} to {third.max()}"] = (X["id"] <= low).to_numpy()
     lines = weak.weak(X, y, record).splitlines()
-    found = {line[22:]: line.split()[:3] for line in lines[1:]}
+    found = {line[29:]: line.split() for line in lines[1:]}
     for part, rows in parts.items():
         inside = y[train[rows[train]]]
         n, n_positive = len(inside), inside.sum()
@@ -180,7 +181,8 @@ def test_weak_agrees_with_roc_auc_score_on_each_part():
             assert part not in found
         else:
             cells = [auc_by_scikit_learn(rows, y, record), str(n), str(n_positive)]
-            assert found[part] == cells
+            auc, _, _, *numbers = found[part][:5]
+            assert [auc, *numbers] == cells
     assert len(found.keys() & parts.keys()) >= 4
 
 
@@ -189,8 +191,34 @@ def test_weak_is_a_short_list_with_the_worst_first():
     X = pd.DataFrame(rng.normal(size=(400, 30)))
     y = rng.integers(0, 2, 400)
     lines = weak.weak(X, y, record_of(y)[0]).splitlines()
-    aucs = [float(line.split()[0]) for line in lines[2:]]
-    assert len(lines) == 20 and aucs == sorted(aucs) and "all rows" in lines[1]
+    cells = [line.split() for line in lines[2:]]
+    ends = [float(auc) + float(half) for auc, _, half, *_ in cells]
+    # Both have two digits.
+    assert len(lines) == 20 and (np.diff(ends) > -0.021).all()
+    assert "all rows" in lines[1]
+
+
+def test_a_part_that_is_weak_comes_before_a_few_rows_that_are_low_by_chance():
+    y, rows = np.tile([0, 1], 600), np.arange(1200)
+    few, half = rows < 24, rows >= 600
+    scores = np.random.default_rng(0).normal(size=1200) + y * np.where(half, 0.4, 1.5)
+    scores[few] = rows[few]
+    record = Record(
+        Block(), "", {}, None, rankdata(scores)[None], np.zeros((1, 1200), int)
+    )
+    lines = weak.weak(pd.DataFrame({"few": few, "half": half}), y, record).splitlines()
+    places = {line[29:]: n for n, line in enumerate(lines)}
+    few, half = places["few: True"], places["half: True"]
+    assert 1 < half < few and float(lines[few][:4]) < float(lines[half][:4])
+
+
+def test_the_error_of_an_auc_is_its_spread_over_samples():
+    rng, errors, aucs = np.random.default_rng(0), [], []
+    y = np.repeat([0, 1], [90, 30])
+    for _ in range(2000):
+        aucs.append(roc_auc_score(y, rng.normal(size=len(y)) + y))
+        errors.append(weak.error_of_auc(aucs[-1], 30, 90))
+    assert np.std(aucs) == pytest.approx(np.mean(errors), rel=0.1)
 
 
 def test_weak_never_looks_at_a_test_row():
@@ -210,7 +238,7 @@ def test_weak_reads_the_record_of_the_bar_and_the_gate_grants_it(project):
     assert refused.returncode == 3 and "uv run prepare.py evaluate" in refused.stderr
     project.evaluate_and_log()
     lines = project.run("weak").stdout.splitlines()
-    assert lines[1].split() == ["0.90", "242", "111", "all", "rows"]
+    assert lines[1].split() == ["0.90", "±", "0.04", "242", "111", "all", "rows"]
     assert len(lines) == 20 and any("thal: 3" in line for line in lines)
 
 

@@ -10,9 +10,10 @@ from harness.errors import Refused, one_line
 
 # -------------------------------------------------------------------- constants
 HERE = Path(__file__).resolve().parents[2]
-# By these variables, which a hook of git's exports, git works on another repository.
-OTHER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR")
-OTHER_REPOSITORY += ("GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
+# With these variables, some of which git exports to its hooks, git works on another
+# repository.
+OTHER_REPOSITORY = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"}
+OTHER_REPOSITORY |= {"GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"}
 
 
 def git(*args: str, folder: Path = HERE) -> str:

@@ -1,11 +1,13 @@
 """Where a scored model is weak: its AUC within parts of the train part.
 
 Of the recorded ranks, so no model is fitted. Test rows are not used, and folds are not
-told apart.
+told apart. Parts are in the order of the upper ends of their intervals: by AUC alone,
+parts of few rows would come first, some of which are low by chance.
 """
 
 from harness.describe import FEW, LEAST_ROWS, WIDTH, is_number, value_of
 from harness.errors import one_line
+from harness.noise import IN_95_PERCENT
 from harness.records import Record
 
 # ---------------------------------------------------------------- constants
@@ -24,24 +26,33 @@ def weak(X, y, record: Record) -> str:
     import numpy as np
 
     train = np.flatnonzero(record.folds[0] >= 0)
-    found = [(auc_within(train, y, record), train, "all rows")]
+    found = [line_on(train, y, record, "all rows")]
     for name in X:
         parts = parts_of(X[name].iloc[train])
         for part in np.unique(parts):
             rows = train[parts == part]
             if LEAST_ROWS <= y[rows].sum() <= len(rows) - LEAST_ROWS:
-                found.append((auc_within(rows, y, record), rows, f"{name}: {part}"))
-    worst = sorted(found[1:], key=lambda row: row[0])[: LINES - 2]
-    lines = [line_of(auc, y[rows], part) for auc, rows, part in (found[0], *worst)]
-    head = "auc   rows  positive  within"
+                found.append(line_on(rows, y, record, f"{name}: {part}"))
+    head = "auc    95 %  rows  positive  within"
     hint = "(lower by itself where a strong column hardly varies)"
-    return "\n".join([f"{head} {hint}", *lines])
+    worst = sorted(found[1:])[: LINES - 2]
+    return "\n".join([f"{head} {hint}", *(line for _, line in (found[0], *worst))])
 
 
-def line_of(auc, labels, part):
-    """A line of the list."""
-    start = f"{auc:.2f} {len(labels):>5} {labels.sum():>9}  "
-    return start + one_line(part, WIDTH - len(start))
+def line_on(rows, y, record, part):
+    """(Upper end of the interval of the AUC within these rows, the line on them)."""
+    auc, n_positive = auc_within(rows, y, record), y[rows].sum()
+    half = IN_95_PERCENT * error_of_auc(auc, n_positive, len(rows) - n_positive)
+    start = f"{auc:.2f} ± {half:.2f} {len(rows):>5} {n_positive:>9}  "
+    return auc + half, start + one_line(part, WIDTH - len(start))
+
+
+def error_of_auc(auc, n_positive, n_negative):
+    """The standard error of an AUC, over rows (Hanley and McNeil 1982)."""
+    by_positive = (n_positive - 1) * (auc / (2 - auc) - auc**2)
+    by_negative = (n_negative - 1) * (2 * auc**2 / (1 + auc) - auc**2)
+    variance = auc * (1 - auc) + by_positive + by_negative
+    return (variance / (n_positive * n_negative)) ** 0.5
 
 
 def parts_of(column):

@@ -19,7 +19,7 @@ HERE = Path(__file__).resolve().parents[2]
 sys.path += [str(HERE / ".claude"), str(HERE)]
 
 from harness.errors import LINE_CHARACTERS, Refused, one_line
-from harness.git import git, state_folder
+from harness.git import OTHER_REPOSITORY, git, state_folder
 from harness.ratchet import (
     CALL_S,
     FROZEN,
@@ -32,8 +32,6 @@ from harness.ratchet import (
 # ---------------------------------------------------------------- constants
 # The same call, refused so many times in a row, ends the turn.
 PATIENCE = 5
-# With one of these in the client's environment git works on another repository.
-FOREIGN_GIT = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR"}
 # What the agent has to know: nothing with labels or test scores.
 READABLE = ("train.py", "prepare.py", "program.md", "data/README.md")
 FILES_OF = {"Read": READABLE, "Edit": ("train.py",), "Write": ("train.py",)}
@@ -231,7 +229,7 @@ def check_call(call: dict) -> None:
     tool, tool_input = call["tool_name"], call["tool_input"]
     if call.get("permission_mode") == "plan":
         raise Refused(f"In plan mode, which the user leaves by Shift+Tab. {HALT}")
-    if names := " ".join(sorted(FOREIGN_GIT & os.environ.keys())):
+    if names := " ".join(sorted(OTHER_REPOSITORY & os.environ.keys())):
         raise Refused(f"The user's shell has {names}: unset {names}. {HALT}")
     try:
         check_frozen_files()
