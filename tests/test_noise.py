@@ -106,3 +106,10 @@ def test_luck_is_less_where_a_keep_must_be_well_above_the_bar():
     errors = 0.006 * (1 - np.eye(5))
     easy, strict = (noise.luck(errors, 30, bar)[0][-1] for bar in (0.0, 0.005))
     assert 0 < strict < easy
+
+
+def test_one_large_step_does_not_hide_that_the_rest_of_a_climb_may_be_luck():
+    assert noise.climb_in_words([0.82]) == "this run +0.0000"
+    assert noise.climb_in_words([0.82, 0.83]) == "this run +0.0100"
+    climb = "this run +0.1527, and +0.0020 without its largest step"
+    assert noise.climb_in_words([0.8193, 0.97, 0.9711, 0.972]) == climb

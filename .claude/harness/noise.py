@@ -4,6 +4,7 @@ Two questions, each with its own chance: would the gain be there on other rows (
 error of a gain), and how far do as many ideas climb that are all worth the same (luck)?
 """
 
+from itertools import pairwise
 from statistics import NormalDist
 
 from harness import records
@@ -130,8 +131,21 @@ def luck_line(run: Run, min_gain: float) -> str:
         return ""
     n_ideas, errors = len(scored) - 1, standard_errors(np.array(fold_aucs))
     mean, most = luck(errors, n_ideas, min_gain)
-    climb = float(run.bar.val_auc) - float(scored[0].val_auc)
-    return words_on_luck(n_ideas, mean[-1], most[-1], f"this run {climb:+.4f}")
+    climb = climb_in_words([float(r.val_auc) for r in scored if r.status == "keep"])
+    return words_on_luck(n_ideas, mean[-1], most[-1], climb)
+
+
+def climb_in_words(kept: list[float]) -> str:
+    """How far a run has climbed by these scores, and how far without its largest step.
+
+    One step, such as to another family of models, may be most of the climb, and the
+    rest no more than luck.
+    """
+    steps = [score - bar for bar, score in pairwise(kept)]
+    climb = f"this run {sum(steps):+.4f}"
+    if len(steps) > 1:
+        climb += f", and {sum(steps) - max(steps):+.4f} without its largest step"
+    return climb
 
 
 def words_on_luck(n_ideas: int, mean: float, most: float, climb: str) -> str:
