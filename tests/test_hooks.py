@@ -192,7 +192,7 @@ def test_in_a_run_no_other_run_is_begun_or_entered():
         ("git checkout -b 'autoresearch/a b'", "letters, digits"),
         ("git log -p", "git show <commit>:train.py"),
         ("python3 -c 'print(1)'", "train.py"),
-        ("grep -r ca .", "the Read tool"),
+        ("grep -r ca .", "the tools: Read"),
         ("sed -i s/a/b/ train.py", "Edit"),
         ("make coffee", "program.md"),
     ],

@@ -80,10 +80,15 @@ def gain_line(record: Record) -> str:
     if (record.fold_aucs == bar.fold_aucs).all():
         return "same scores as the bar: the change had no effect"
     gain = record.fold_aucs.mean() - bar.fold_aucs.mean()
-    half = IN_95_PERCENT * record.error
-    what = "a gain" if gain > 0 else "a loss"
-    word = f"{what} beyond the noise" if abs(gain) > half else "within the noise"
-    return f"Δ ± {half:.4f} (95 %, on other rows): {word}"
+    word = "within the noise"
+    if is_beyond_noise(gain, record):
+        word = f"a {'gain' if gain > 0 else 'loss'} beyond the noise"
+    return f"Δ ± {IN_95_PERCENT * record.error:.4f} (95 %, on other rows): {word}"
+
+
+def is_beyond_noise(gain: float, record: Record) -> bool:
+    """Whether a gain over the bar, or a loss, exceeds its margin of error (95 %)."""
+    return record.bar != "" and abs(gain) > IN_95_PERCENT * record.error
 
 
 # ---------------------------------------------------------------------------- luck
@@ -124,28 +129,26 @@ def luck_line(run: Run, min_gain: float) -> str:
     """How far luck alone climbs, beside a run so far; "" before its second score."""
     import numpy as np
 
-    scored = [row for row in run.rows if row.val_auc]
-    found = filter(None, (records.read(row.commit) for row in scored))
-    fold_aucs = [r.fold_aucs for r in found if r.fold_aucs is not None]
-    if len(fold_aucs) < 2:
+    scored = [(row, records.read(row.commit)) for row in run.rows if row.val_auc]
+    found = [r.fold_aucs for _, r in scored if r and r.fold_aucs is not None]
+    if len(found) < 2:
         return ""
-    n_ideas, errors = len(scored) - 1, standard_errors(np.array(fold_aucs))
+    n_ideas, errors = len(scored) - 1, standard_errors(np.array(found))
     mean, most = luck(errors, n_ideas, min_gain)
-    climb = climb_in_words([float(r.val_auc) for r in scored if r.status == "keep"])
-    return words_on_luck(n_ideas, mean[-1], most[-1], climb)
+    kept = [(float(row.val_auc), r) for row, r in scored if row.status == "keep"]
+    return words_on_luck(n_ideas, mean[-1], most[-1], climb_in_words(kept))
 
 
-def climb_in_words(kept: list[float]) -> str:
-    """How far a run has climbed by these scores, and how far without its largest step.
+def climb_in_words(kept: list[tuple[float, Record | None]]) -> str:
+    """How far the keeps of a run climb, and how far by gains within the noise.
 
-    One step, such as to another family of models, may be most of the climb, and the
-    rest no more than luck.
+    kept: val_auc and record of each keep, the start first. A few large gains may be
+    most of the climb, and the rest no more than luck.
     """
-    steps = [score - bar for bar, score in pairwise(kept)]
-    climb = f"this run {sum(steps):+.4f}"
-    if len(steps) > 1:
-        climb += f", and {sum(steps) - max(steps):+.4f} without its largest step"
-    return climb
+    gains = [(new - old, record) for (old, _), (new, record) in pairwise(kept)]
+    climb = sum(gain for gain, _ in gains)
+    small = sum(gain for gain, r in gains if not (r and is_beyond_noise(gain, r)))
+    return f"this run {climb:+.4f}, {small:+.4f} of it within the noise"
 
 
 def words_on_luck(n_ideas: int, mean: float, most: float, climb: str) -> str:

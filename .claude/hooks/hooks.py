@@ -136,7 +136,7 @@ INSTEAD = (
     (("python", "uv ", "pip", "sh "), "train.py: no other code is run"),
     (
         ("cat", "less", "head", "tail", "sed", "awk", "grep"),
-        "the Read tool, for train.py (to change it, Edit)",
+        "the tools: Read, and Edit to change train.py",
     ),
     (("",), "the commands of program.md, word for word"),
 )
