@@ -203,13 +203,12 @@ def test_a_part_that_is_weak_comes_before_a_few_rows_that_are_low_by_chance():
     few, half = rows < 24, rows >= 600
     scores = np.random.default_rng(0).normal(size=1200) + y * np.where(half, 0.4, 1.5)
     scores[few] = rows[few]
-    record = Record(
-        Block(), "", {}, None, rankdata(scores)[None], np.zeros((1, 1200), int)
-    )
+    ranks, folds = rankdata(scores)[None], np.zeros((1, 1200), dtype=int)
+    record = Record(Block(), "", {}, None, ranks, folds)
     lines = weak.weak(pd.DataFrame({"few": few, "half": half}), y, record).splitlines()
     places = {line[29:]: n for n, line in enumerate(lines)}
-    few, half = places["few: True"], places["half: True"]
-    assert 1 < half < few and float(lines[few][:4]) < float(lines[half][:4])
+    first, later = places["half: True"], places["few: True"]
+    assert 1 < first < later and float(lines[later][:4]) < float(lines[first][:4])
 
 
 def test_the_error_of_an_auc_is_its_spread_over_samples():

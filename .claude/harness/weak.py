@@ -25,8 +25,7 @@ def weak(X, y, record: Record) -> str:
     """
     import numpy as np
 
-    train = np.flatnonzero(record.folds[0] >= 0)
-    found = [line_on(train, y, record, "all rows")]
+    train, found = np.flatnonzero(record.folds[0] >= 0), []
     for name in X:
         parts = parts_of(X[name].iloc[train])
         for part in np.unique(parts):
@@ -35,8 +34,9 @@ def weak(X, y, record: Record) -> str:
                 found.append(line_on(rows, y, record, f"{name}: {part}"))
     head = "auc    95 %  rows  positive  within"
     hint = "(lower by itself where a strong column hardly varies)"
-    worst = sorted(found[1:])[: LINES - 2]
-    return "\n".join([f"{head} {hint}", *(line for _, line in (found[0], *worst))])
+    worst = sorted(found)[: LINES - 2]
+    lines = [line for _, line in (line_on(train, y, record, "all rows"), *worst)]
+    return "\n".join([f"{head} {hint}", *lines])
 
 
 def line_on(rows, y, record, part):
