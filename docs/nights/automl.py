@@ -20,6 +20,10 @@ sys.path.append(os.getcwd())
 
 import prepare
 
+# Otherwise AutoGluon's workers (Ray) would be started by uv run again, each with an
+# environment of its own, which may take longer than Ray waits.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+
 
 def flaml(X, y, X_test, seconds: float):
     """FLAML's AUC on its own folds, and its scores of the test rows: (n_test,)."""

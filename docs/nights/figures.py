@@ -85,11 +85,14 @@ def print_outcomes(outcomes: pd.DataFrame) -> None:
         of_night = outcomes.loc[night]
         start = of_night.loc["start"]
         cells = [night, f"{start.n_test:.0f}", f"{start.test_auc:.3f}"]
-        for method in METHODS:
-            row = of_night.loc[method]
-            half = IN_95_PERCENT * row.over_start_se
-            cells.append(f"{row.over_start:+.3f} ± {half:.3f}")
+        cells += [gain_of(of_night.loc[method]) for method in METHODS]
         print(f"| {' | '.join(cells)} |")
+
+
+def gain_of(row) -> str:
+    """The gain over the start; with its 95 % interval where its error is known."""
+    gain, half = f"{row.over_start:+.3f}", IN_95_PERCENT * row.over_start_se
+    return gain if np.isnan(half) else f"{gain} ± {half:.3f}"
 
 
 def print_pooled(outcomes: pd.DataFrame) -> None:
