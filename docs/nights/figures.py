@@ -1,9 +1,9 @@
-"""Every figure of the study again from outcomes.csv, and its picture:
+"""The tables of the study again from outcomes.csv, and its picture:
 
     uv run docs/nights/figures.py
 
-It prints a table of all outcomes with their means, and one of differences, in Markdown,
-and writes outcomes.png beside it.
+It prints three tables in Markdown (all outcomes with their means, differences, and the
+gains of each night) and writes outcomes.png beside it.
 """
 
 import sys
@@ -85,14 +85,17 @@ def print_outcomes(outcomes: pd.DataFrame) -> None:
         of_night = outcomes.loc[night]
         start = of_night.loc["start"]
         cells = [night, f"{start.n_test:.0f}", f"{start.test_auc:.3f}"]
-        cells += [gain_of(of_night.loc[method]) for method in METHODS]
+        gains = of_night.loc[[*METHODS], ["over_start", "over_start_se"]]
+        cells += [with_interval(*gain) for gain in gains.to_numpy()]
         print(f"| {' | '.join(cells)} |")
 
 
-def gain_of(row) -> str:
-    """The gain over the start; with its 95 % interval where its error is known."""
-    gain, half = f"{row.over_start:+.3f}", IN_95_PERCENT * row.over_start_se
-    return gain if np.isnan(half) else f"{gain} ± {half:.3f}"
+def with_interval(gain: float, error: float) -> str:
+    """A gain over the start; with its 95 % interval where its error is known."""
+    if np.isnan(gain):
+        return "not recorded"
+    interval = "" if np.isnan(error) else f" ± {IN_95_PERCENT * error:.3f}"
+    return f"{gain:+.3f}{interval}"
 
 
 def print_pooled(outcomes: pd.DataFrame) -> None:
@@ -115,6 +118,18 @@ def mean_of(values, errors) -> str:
     """The mean over tables, with its 95 % interval."""
     low, high = interval(values, errors)
     return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def print_gains(outcomes: pd.DataFrame) -> None:
+    """A row for each night: three gains of the chosen commit, each on other rows."""
+    print("\n| the chosen commit | val gain | corrected gain | test gain |")
+    print("|---|---|---|---|")
+    starts = outcomes.xs("start", level="method")
+    for night, row in outcomes.xs("chosen", level="method").iterrows():
+        val_gain = f"{row.val_auc - starts.val_auc[night]:+.3f}"
+        corrected = with_interval(row.corrected, row.corrected_se)
+        on_test = with_interval(row.over_start, row.over_start_se)
+        print(f"| {night} | {val_gain} | {corrected} | {on_test} |")
 
 
 def draw(outcomes: pd.DataFrame) -> None:
@@ -149,4 +164,5 @@ if __name__ == "__main__":
     outcomes = read()
     print_outcomes(outcomes)
     print_pooled(outcomes)
+    print_gains(outcomes)
     draw(outcomes)

@@ -38,7 +38,8 @@ class Outcome:
     # Of the night alone.
     iteration: str
     # Wall clock: of the night from its first evaluation to its last row, without what
-    # the protocol does not count; of AutoML its search.
+    # the protocol does not count (whole minutes for phoneme, spambase and both in
+    # disguise); of AutoML its search.
     seconds: float
     # By the method's own folds, on the train part.
     val_auc: float
