@@ -46,9 +46,7 @@ def figures():
 
 def test_the_tables_of_the_study_are_made_of_its_outcomes(capsys):
     module = figures()
-    module.print_outcomes(module.read())
-    module.print_pooled(module.read())
-    module.print_gains(module.read())
+    module.print_tables(module.read())
     printed = capsys.readouterr().out.splitlines()
     page = (NIGHTS / "README.md").read_text()
     assert len(printed) >= 3 and all(f"{line}\n" in page for line in printed)

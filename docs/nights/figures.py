@@ -77,6 +77,13 @@ def less_test(outcomes: pd.DataFrame, method: str, gain) -> tuple:
     return gain - on_test, of(outcomes, method, "over_start_se")
 
 
+def print_tables(outcomes: pd.DataFrame) -> None:
+    """All tables of the study."""
+    print_outcomes(outcomes)
+    print_pooled(outcomes)
+    print_gains(outcomes)
+
+
 def print_outcomes(outcomes: pd.DataFrame) -> None:
     """A row for each night: the AUC of the start, and the gains, on the test part."""
     print("| table | test rows | start | chosen | last keep | FLAML | AutoGluon |")
@@ -85,8 +92,9 @@ def print_outcomes(outcomes: pd.DataFrame) -> None:
         of_night = outcomes.loc[night]
         start = of_night.loc["start"]
         cells = [night, f"{start.n_test:.0f}", f"{start.test_auc:.3f}"]
-        gains = of_night.loc[[*METHODS], ["over_start", "over_start_se"]]
-        cells += [with_interval(*gain) for gain in gains.to_numpy()]
+        for method in METHODS:
+            row = of_night.loc[method]
+            cells.append(with_interval(row.over_start, row.over_start_se))
         print(f"| {' | '.join(cells)} |")
 
 
@@ -101,8 +109,6 @@ def with_interval(gain: float, error: float) -> str:
 def print_pooled(outcomes: pd.DataFrame) -> None:
     """The means over the primary tables: the last row above, and the differences."""
     starts = of(outcomes, "start", "test_auc")
-    if len(starts) < 2:
-        return
     n_rows = of(outcomes, "start", "n_test").sum()
     cells = [f"mean of {len(starts)} tables", f"{n_rows:.0f}", f"{starts.mean():.3f}"]
     for method in METHODS:
@@ -162,7 +168,5 @@ def draw(outcomes: pd.DataFrame) -> None:
 
 if __name__ == "__main__":
     outcomes = read()
-    print_outcomes(outcomes)
-    print_pooled(outcomes)
-    print_gains(outcomes)
+    print_tables(outcomes)
     draw(outcomes)
